@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
-from torch.nn import Parameter
 
 from slm_lightning.core import Batch, EnvInfo
+from slm_lightning.nets.net import Learner
+from slm_lightning.rl.distributions import Distribution
+from slm_lightning.rl.exploration import epsilon_greedy, random_action
+from slm_lightning.rl.schedules import value_at
 from slm_lightning.spec.model import AlgorithmParams, NetParams
 
-Loss = Callable[..., tuple[Tensor, dict[str, Tensor]]]
-Optimize = Callable[..., dict[str, Tensor]]
-"""``optimize(name, loss_fn, *tensors) -> info``: one step of optimizer ``name`` on
-``loss_fn(*tensors) -> (loss, info)``. The whole update is given as a function, not as a loss, so that
-it can be compiled as one graph."""
-
-
-@dataclass(frozen=True)
-class Learner:
-    """The parameters one optimizer steps, and the net section that says how."""
-
-    parameters: list[Parameter]
-    net: NetParams
+Info = dict[str, Tensor]
+Optimize = Callable[..., Info]
+"""``optimize(names, loss_fn, *tensors) -> info``: one step of the named optimizers on
+``loss_fn(*tensors) -> (loss, info)``. An algorithm hands over the whole update as a function of its
+tensors, not a loss, so that forward, backward, clip and step can become one graph."""
 
 
 class Agent(nn.Module):
-    """An algorithm. One file each; found by the name of its class in ``agent.algorithm.name``."""
+    """An algorithm. One file each; ``agent.algorithm.name`` names its class.
+
+    ``frame`` is kept current by whoever drives the agent; scheduled values are functions of it.
+    """
 
     Params: ClassVar[type[AlgorithmParams]]
     on_policy: ClassVar[bool]
@@ -39,23 +37,47 @@ class Agent(nn.Module):
 
     def __init__(self, params: AlgorithmParams, net: NetParams, env: EnvInfo):
         super().__init__()
-        self.params = params
-        self.net_params = net
-        self.env = env
+        self.explore_var_spec = params.explore_var_spec
+        self.action_policy = params.action_policy
+        self.action_spec = env.action
         self.frame = 0
 
     def act(self, obs: Tensor, explore: bool = True) -> Tensor:
         """Actions ``[N, *action.shape]`` for ``obs [N, *obs_shape]``; greedy without ``explore``."""
         raise NotImplementedError
 
-    def learn(self, batch: Batch, optimize: Optimize) -> dict[str, Tensor]:
+    def learn(self, batch: Batch, optimize: Optimize) -> Info:
         """One round of learning from ``batch``. Returns metrics, scalars left on the device."""
         raise NotImplementedError
 
     def learners(self) -> dict[str, Learner]:
-        """The optimizers by name, each with what it steps."""
+        """What each optimizer steps, by name."""
         raise NotImplementedError
 
     def schedules(self) -> dict[str, float]:
         """The scheduled values at the current frame, for the record."""
-        return {}
+        if self.explore_var_spec is None:
+            return {}
+        return {"explore_var": value_at(self.explore_var_spec, self.frame)}
+
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by: the exploration variable of a Boltzmann policy, else 1."""
+        boltzmann = self.action_policy == "boltzmann"
+        return value_at(self.explore_var_spec, self.frame, 1.0) if boltzmann else 1.0
+
+    def choose(self, pi: Distribution, explore: bool) -> Tensor:
+        """An action from ``pi`` as ``action_policy`` says; its mode without ``explore``."""
+        if not explore:
+            return pi.mode()
+        if self.action_policy == "epsilon_greedy":
+            return epsilon_greedy(pi, self.action_spec, value_at(self.explore_var_spec, self.frame))
+        if self.action_policy == "random":
+            mode = pi.mode()
+            return random_action(self.action_spec, mode.shape[0], mode.device)
+        return pi.sample()
+
+
+def mean_info(infos: Sequence[Info]) -> Info:
+    """The mean of each metric over the updates of a round."""
+    return {key: torch.stack([info[key] for info in infos]).mean() for key in infos[0]}

@@ -1,0 +1,1 @@
+"""SLM Lightning: deep reinforcement learning as experimental science."""

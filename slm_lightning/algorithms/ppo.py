@@ -1,0 +1,186 @@
+"""PPO: proximal policy optimisation with the clipped surrogate.
+
+J. Schulman et al., *Proximal policy optimization algorithms*, 2017, Algorithm 1.
+
+    for each rollout [T, N] from π_old:
+        A_t by GAE,  V_t^targ = A_t + V_old(s_t)
+        for epoch in 1..E, for minibatch in shuffled rows:
+            ρ = π_θ(a|s) / π_old(a|s)
+            L^CLIP = mean min( ρ Â, clip(ρ, 1 - ε, 1 + ε) Â )                            (eq. 7)
+            θ ← θ + α ∇_θ [ L^CLIP - c_V mean (V_θ(s) - V^targ)² + c_H mean H(π_θ(·|s)) ] (eq. 9)
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from slm_lightning.algorithms.agent import Agent, Info, Optimize, mean_info
+from slm_lightning.core import Batch, EnvInfo
+from slm_lightning.nets.actor_critic import ActorCriticNet
+from slm_lightning.nets.net import Learner, regression_loss
+from slm_lightning.rl.normalizers import PercentileScale, TargetScale, clamp_scaled
+from slm_lightning.rl.returns import explained_variance, gae, standardize, symlog
+from slm_lightning.rl.schedules import value_at
+from slm_lightning.spec.model import (
+    AlgorithmParams,
+    Count,
+    Fraction,
+    NetParams,
+    NonNegative,
+    ScheduleSpec,
+)
+
+
+class PPO(Agent):
+    """Several epochs of minibatches on each rollout; advantages are normalised per minibatch."""
+
+    class Params(AlgorithmParams):
+        unread: ClassVar[dict[str, str]] = {
+            "clip_val_loss": "write clip_vloss to clip the value loss",
+            "training_frequency": "PPO learns after every time_horizon vector steps",
+            "policy_loss_coef": "PPO's surrogate has no factor",
+        }
+
+        lam: Fraction
+        """λ of GAE."""
+        clip_eps_spec: ScheduleSpec
+        """Schedule of the clip range ε."""
+        entropy_coef_spec: ScheduleSpec | None = None
+        """Schedule of the entropy bonus c_H; null is none."""
+        val_loss_coef: NonNegative = 1.0
+        """c_V."""
+        time_horizon: Count
+        """Vector steps T of a rollout, which holds T·N frames."""
+        minibatch_size: Count = 4
+        """Rows of a minibatch, at most the whole rollout."""
+        training_epoch: Count
+        """Passes E over each rollout."""
+        normalize_advantages: Literal["standardize", "percentile"] = "standardize"
+        """Per minibatch to mean 0 and deviation 1, or divided by a running percentile range."""
+        normalize_v_targets: bool = False
+        """Divide values and targets by the running deviation of the targets in the value loss."""
+        clip_vloss: bool = False
+        """Keep the new value within ε of the old one in the value loss."""
+        symlog: bool = False
+        """Compress values and targets by sign(x) ln(1 + |x|) in the value loss."""
+
+        @property
+        def horizon(self) -> int:
+            return self.time_horizon
+
+    on_policy = True
+    actions = frozenset({"discrete", "continuous", "multi_discrete", "multi_binary"})
+    memories = frozenset({"OnPolicyBatchReplay"})
+
+    def __init__(self, params: Params, net: NetParams, env: EnvInfo):
+        super().__init__(params, net, env)
+        self.params = params
+        self.net = ActorCriticNet(net, env, params.action_pdtype)
+        self.regression = regression_loss(net.loss_spec)
+        self.target_scale = TargetScale()
+        self.advantage_scale = PercentileScale()
+
+    def act(self, obs: Tensor, explore: bool = True) -> Tensor:
+        return self.choose(self.net.policy(obs, self.temperature), explore)
+
+    def learn(self, batch: Batch, optimize: Optimize) -> Info:
+        """At the start π_θ is still π_old: its log-probabilities and values are one pass here."""
+        rows = batch.flatten()
+        with torch.no_grad():
+            pi, value = self.net(rows.obs, self.temperature)
+            log_prob = pi.log_prob(rows.action)
+            next_value = self.net.value(rows.next_obs)
+            advantage = gae(
+                batch.reward,
+                value.view_as(batch.reward),
+                next_value.view_as(batch.reward),
+                batch.terminated,
+                batch.truncated,
+                self.params.gamma,
+                self.params.lam,
+            ).flatten()
+            target = advantage + value
+        data = rows.obs, rows.action, log_prob, value, advantage, target
+        scalars = self.scalars(advantage, target)
+        infos = []
+        for _ in range(self.params.training_epoch):
+            shuffled = torch.randperm(len(target), device=target.device)
+            for index in shuffled.split(self.params.minibatch_size):
+                minibatch = (tensor[index] for tensor in data)
+                infos.append(optimize(tuple(self.learners()), self.loss, *minibatch, *scalars))
+        return mean_info(infos) | {"explained_variance": explained_variance(value, target)}
+
+    def scalars(self, advantage: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The round's ε, c_H and the scales of advantages and targets."""
+        one = target.new_ones(())
+        percentile = self.params.normalize_advantages == "percentile"
+        schedules = self.schedules()
+        return (
+            target.new_tensor(schedules["clip_eps"]),
+            target.new_tensor(schedules["entropy_coef"]),
+            self.advantage_scale.update(advantage) if percentile else one,
+            self.target_scale.update(target) if self.params.normalize_v_targets else one,
+        )
+
+    def loss(
+        self,
+        obs: Tensor,
+        action: Tensor,
+        log_prob_old: Tensor,
+        value_old: Tensor,
+        advantage: Tensor,
+        target: Tensor,
+        clip_eps: Tensor,
+        entropy_coef: Tensor,
+        advantage_scale: Tensor,
+        target_scale: Tensor,
+    ) -> tuple[Tensor, Info]:
+        """Negative of eq. 9 on one minibatch: rows ``[B, …]``, then scalars."""
+        pi, value = self.net(obs, self.temperature)
+        if self.params.normalize_advantages == "standardize":
+            advantage = standardize(advantage)
+        else:
+            advantage = advantage / advantage_scale
+
+        log_ratio = (pi.log_prob(action) - log_prob_old).clamp(-20, 20)
+        ratio = log_ratio.exp()
+        clipped = ratio.clamp(1 - clip_eps, 1 + clip_eps)
+        policy_loss = -torch.min(ratio * advantage, clipped * advantage).mean()
+        entropy = pi.entropy().mean()
+        value_loss = self.params.val_loss_coef * self.value_loss(
+            value, value_old, target, clip_eps, target_scale
+        )
+        loss = policy_loss - entropy_coef * entropy + value_loss
+        return loss, {
+            "loss": loss,
+            "policy_loss": policy_loss,
+            "value_loss": value_loss,
+            "entropy": entropy,
+            "kl": (ratio - 1 - log_ratio).mean(),
+            "clip_fraction": ((ratio - 1).abs() > clip_eps).float().mean(),
+        }
+
+    def value_loss(
+        self, value: Tensor, value_old: Tensor, target: Tensor, clip_eps: Tensor, scale: Tensor
+    ) -> Tensor:
+        """Regression of V on its target, in the variant the spec asks for; ``[B]`` to a scalar."""
+        if self.params.symlog:
+            value, value_old, target = symlog(value), symlog(value_old), symlog(target)
+        if self.params.clip_vloss:
+            kept = value_old + (value - value_old).clamp(-clip_eps, clip_eps)
+            return 0.5 * torch.max((value - target).square(), (kept - target).square()).mean()
+        if self.params.normalize_v_targets:
+            value, target = clamp_scaled(value, scale), clamp_scaled(target, scale)
+        return self.regression(value, target)
+
+    def learners(self) -> dict[str, Learner]:
+        return self.net.learners()
+
+    def schedules(self) -> dict[str, float]:
+        return super().schedules() | {
+            "clip_eps": value_at(self.params.clip_eps_spec, self.frame),
+            "entropy_coef": value_at(self.params.entropy_coef_spec, self.frame),
+        }

@@ -1,0 +1,86 @@
+"""The rollout DataModule: every batch is a round of fresh experience, made on the training device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from lightning import LightningDataModule
+
+from slm_lightning.core import Batch, Keys, Stream, VectorEnv
+from slm_lightning.data.collector import Collector, Episode
+from slm_lightning.spec.model import Spec
+
+
+class RolloutData(LightningDataModule):
+    """Feeds a Session with rounds until the frame budget is spent; a round is never cut short.
+
+    One pass over the loader is the whole training. A round begins by restarting the global random
+    generators from its own key, so a draw made between rounds cannot shift the next one.
+    """
+
+    def __init__(self, spec: Spec, keys: Keys, env: VectorEnv):
+        super().__init__()
+        self.spec, self.keys, self.env = spec, keys, env
+        self.collector: Collector | None = None
+        self.rounds = 0
+        self.round_start = 0
+        """Frame at which the latest round began."""
+        self.episodes: list[Episode] = []
+        """Episodes that ended in the latest round."""
+
+    @property
+    def frame(self) -> int:
+        """Frames collected so far."""
+        return self.collector.frame if self.collector else 0
+
+    def train_dataloader(self) -> RoundLoader:
+        assert self.trainer is not None
+        session = self.trainer.lightning_module
+        device = self.trainer.strategy.root_device
+        self.collector = Collector(self.env, session.agent, session.normalizers, device)
+        return RoundLoader(self)
+
+    def collect(self) -> Batch | None:
+        """The next round, or None when less than a round is left of the budget."""
+        assert self.collector is not None and self.trainer is not None
+        algorithm, left = self.spec.agent.algorithm, self.spec.env.max_frame - self.frame
+        steps = left // self.env.info.num_envs
+        self.round_start = self.frame
+        version = self.trainer.lightning_module.version
+        self.keys.seed_generators(Stream.BLOCK, self.rounds)
+        if self.spec.agent.memory.name == "OnPolicyReplay":
+            if steps == 0:
+                return None
+            batch, self.episodes = self.collector.collect_episodes(algorithm.horizon, steps, version)
+        elif steps < algorithm.horizon:
+            return None
+        else:
+            batch, self.episodes = self.collector.collect(algorithm.horizon, version)
+        self.rounds += 1
+        return batch
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        return batch  # it was made there
+
+    def teardown(self, stage: str) -> None:
+        self.env.close()
+
+    def on_exception(self, exception: BaseException) -> None:
+        self.env.close()  # Lightning does not tear down after an exception
+
+
+class RoundLoader:
+    """The rounds as Lightning wants them: sized, because it fetches one item ahead from an iterable
+    without a length, and a rollout fetched ahead would be one policy late."""
+
+    def __init__(self, data: RolloutData):
+        self.data = data
+
+    def __len__(self) -> int:
+        return self.data.spec.env.max_frame  # an upper bound; the iterator knows where to stop
+
+    def __iter__(self) -> Iterator[Batch]:
+        while (batch := self.data.collect()) is not None:
+            yield batch

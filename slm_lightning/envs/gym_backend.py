@@ -1,0 +1,213 @@
+"""Gymnasium environments, stepped together in this process or one process each.
+
+Autoreset is off: a finished sub-environment hands over its true final observation, and is then reset
+alone, each episode from its own keyed seed. So no row of a rollout is made up, and any episode can be
+played again from its seed and its actions.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib
+import re
+import warnings
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from gymnasium import spaces
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
+from torch import Tensor
+
+from slm_lightning.core import ActionSpec, EnvInfo, Keys, Step, Stream
+from slm_lightning.errors import LabError, MissingError, SpecError
+from slm_lightning.spec.model import EnvParams
+
+EXTRAS = {"ALE": "atari", "mujoco": "mujoco", "ale_py": "atari", "Box2D": "", "pygame": ""}
+
+
+class GymVectorEnv:
+    """``env.backend: gymnasium``. Observations of Dict, Tuple and Discrete spaces are flattened.
+
+    Continuous actions are mapped from [-1, 1] to the Box and clipped to it.
+    Raises SpecError or MissingError where the environment cannot be made or is not supported.
+    """
+
+    def __init__(
+        self,
+        params: EnvParams,
+        keys: Keys,
+        stream: Stream = Stream.ENV,
+        num_envs: int | None = None,
+        render_mode: str | None = None,
+    ):
+        self.keys, self.stream = keys, stream
+        self.num_envs = num_envs or params.num_envs
+        self.episode = np.zeros(self.num_envs, dtype=np.int64)
+        maker = functools.partial(make_single, params, render_mode)
+        parallel = params.vectorization_mode == "async" and self.num_envs > 1
+        kind = AsyncVectorEnv if parallel else SyncVectorEnv
+        with explained(params):
+            self.envs = kind([maker] * self.num_envs, copy=False, autoreset_mode=AutoresetMode.DISABLED)
+        self.actions = ActionMap(self.envs.single_action_space)
+        self.info = EnvInfo(
+            name=params.name,
+            num_envs=self.num_envs,
+            obs_shape=self.envs.single_observation_space.shape,
+            obs_dtype=_obs_dtype(self.envs.single_observation_space),
+            action=self.actions.spec,
+            max_episode_steps=time_limit(params),
+        )
+
+    def reset(self) -> np.ndarray:
+        """Starts episode 0 of every sub-environment; ``obs [N, *obs_shape]``."""
+        self.episode[:] = 0
+        return self.envs.reset(seed=self._seeds())[0]
+
+    def step(self, action: Tensor) -> Step:
+        """Takes ``action [N, *action.shape]``; finished sub-environments begin their next episode.
+
+        The arrays are only valid until the next call.
+        """
+        next_obs, reward, terminated, truncated, _ = self.envs.step(self.actions(action))
+        done = terminated | truncated
+        if not done.any():
+            return Step(next_obs, reward, terminated, truncated, next_obs)
+        next_obs, terminated, truncated = next_obs.copy(), terminated.copy(), truncated.copy()
+        self.episode += done
+        obs, _ = self.envs.reset(seed=self._seeds(), options={"reset_mask": done})
+        return Step(next_obs, reward, terminated, truncated, obs)
+
+    def render(self) -> np.ndarray | None:
+        frames = self.envs.render()
+        return frames[0] if frames else None
+
+    def close(self) -> None:
+        if isinstance(self.envs, AsyncVectorEnv):
+            self.envs.close(terminate=True)
+        else:
+            self.envs.close()
+
+    def _seeds(self) -> list[int]:
+        return [self.keys.seed_for(self.stream, i, int(e)) for i, e in enumerate(self.episode)]
+
+
+class ActionMap:
+    """From an agent's tensor ``[N, *spec.shape]`` to what the environment's ``step`` takes."""
+
+    def __init__(self, space: gym.Space):
+        self.space = space
+        self.spec = _action_spec(space)
+        if isinstance(space, spaces.Box):
+            bounded = bool(np.isfinite(space.low).all() and np.isfinite(space.high).all())
+            self.centre = (space.low + space.high) / 2 if bounded else np.zeros_like(space.low)
+            self.half = (space.high - space.low) / 2 if bounded else np.ones_like(space.low)
+
+    def __call__(self, action: Tensor) -> np.ndarray:
+        array = action.cpu().numpy()
+        if isinstance(self.space, spaces.Box):
+            array = self.centre + self.half * array.reshape(-1, *self.space.shape)
+            return np.clip(array, self.space.low, self.space.high).astype(self.space.dtype)
+        if isinstance(self.space, spaces.Discrete | spaces.MultiDiscrete):
+            return array + self.space.start
+        return array.astype(self.space.dtype)
+
+
+def make_single(params: EnvParams, render_mode: str | None = None) -> gym.Env:
+    """One sub-environment with the spec's keywords, time limit and flattening."""
+    if params.entry_point is not None and params.name not in gym.registry:
+        gym.register(params.name, entry_point=_load(params.entry_point))
+    options: dict[str, Any] = {} if render_mode is None else {"render_mode": render_mode}
+    limit = time_limit(params)
+    if limit is not None:
+        options["max_episode_steps"] = limit
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        env = gym.make(params.name, disable_env_checker=True, **options, **(params.model_extra or {}))
+    if isinstance(env.observation_space, spaces.Box) and env.observation_space.shape:
+        return env
+    if not env.observation_space.is_np_flattenable:
+        kind = type(env.observation_space).__name__
+        raise SpecError.at(
+            "env.name", f"{params.name} has {kind} observations, which have no fixed size"
+        )
+    return gym.wrappers.FlattenObservation(env)
+
+
+def time_limit(params: EnvParams) -> int | None:
+    """Steps after which an episode is truncated: ``max_t`` or the environment's own, the smaller."""
+    spec = gym.registry.get(params.name)
+    limits = [limit for limit in (params.max_t, spec and spec.max_episode_steps) if limit]
+    return min(limits, default=None)
+
+
+class explained:
+    """Turns what ``gymnasium.make`` raises into one sentence about the spec."""
+
+    def __init__(self, params: EnvParams):
+        self.params = params
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if error is None or isinstance(error, LabError) or not isinstance(error, Exception):
+            return
+        raise self.explain(error) from error
+
+    def explain(self, error: Exception) -> LabError:
+        name = self.params.name
+        if isinstance(error, gym.error.DependencyNotInstalled | ImportError):
+            return MissingError(
+                f"{name} needs a package that is missing: {error}", _install_hint(name, error)
+            )
+        if isinstance(error, gym.error.NamespaceNotFound) and name.startswith("ALE/"):
+            return MissingError(f"{name} needs ale-py", 'pip install "slm-lightning[atari]"')
+        if isinstance(error, gym.error.Error):
+            close = difflib.get_close_matches(name, list(gym.registry), n=3, cutoff=0.6)
+            similar = (
+                f"similar ids: {', '.join(close)}" if close else "own environment? set env.entry_point"
+            )
+            return MissingError(f'environment "{name}" is not registered', similar)
+        unexpected = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        if isinstance(error, TypeError) and unexpected:
+            key = unexpected.group(1)
+            return SpecError.at(f"env.{key}", f"neither a key of env nor an argument of {name}")
+        return MissingError(f"{name} cannot be made: {type(error).__name__}: {error}")
+
+
+def _install_hint(name: str, error: Exception) -> str:
+    for word, extra in EXTRAS.items():
+        if extra and word.lower() in f"{name} {error}".lower():
+            return f'pip install "slm-lightning[{extra}]"'
+    return "install it, or choose another environment"
+
+
+def _load(entry_point: str) -> Any:
+    module, _, attribute = entry_point.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise SpecError.at(
+            "env.entry_point", f'cannot import "{entry_point}": {error}', "write module:Class"
+        ) from None
+
+
+def _obs_dtype(space: gym.Space) -> torch.dtype:
+    return torch.uint8 if space.dtype == np.uint8 else torch.float32
+
+
+def _action_spec(space: gym.Space) -> ActionSpec:
+    if isinstance(space, spaces.Discrete):
+        return ActionSpec("discrete", (int(space.n),))
+    if isinstance(space, spaces.Box):
+        return ActionSpec("continuous", (int(np.prod(space.shape)),))
+    if isinstance(space, spaces.MultiDiscrete) and space.nvec.ndim == 1:
+        return ActionSpec("multi_discrete", tuple(int(n) for n in space.nvec))
+    if isinstance(space, spaces.MultiBinary) and len(space.shape) == 1:
+        return ActionSpec("multi_binary", (int(space.shape[0]),))
+    raise SpecError.at(
+        "env.name",
+        f"action space {space} is not supported; Discrete, Box, MultiDiscrete and MultiBinary are",
+    )

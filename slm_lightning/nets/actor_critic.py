@@ -1,0 +1,73 @@
+"""Policies and critics: nets whose heads are read as a distribution and as a value."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from slm_lightning.core import EnvInfo
+from slm_lightning.nets.net import Learner, Net
+from slm_lightning.rl.distributions import Distribution, Normal, distribution_for
+from slm_lightning.spec.model import NetParams
+
+
+class Policy(nn.Module):
+    """π(·|s). With ``log_std_init`` a Gaussian's log σ is a parameter, the same in every state.
+
+    Args: ``extra_heads``: sizes of further heads on the same body, returned beside the distribution.
+    """
+
+    def __init__(
+        self, net: NetParams, env: EnvInfo, pdtype: str = "default", extra_heads: tuple[int, ...] = ()
+    ):
+        super().__init__()
+        self.distribution = distribution_for(env.action, pdtype)
+        heads = self.distribution.heads(env.action)
+        self.log_std: nn.Parameter | None = None
+        if net.log_std_init is not None and issubclass(self.distribution, Normal):
+            self.log_std = nn.Parameter(torch.full((heads.pop(),), net.log_std_init))
+        self.num_heads = len(heads)
+        self.net = Net(net, env.obs_shape, [*heads, *extra_heads])
+
+    def forward(self, obs: Tensor, temperature: float = 1.0) -> tuple[Distribution, tuple[Tensor, ...]]:
+        """The distribution over actions for ``obs [B, *obs_shape]``, and the extra heads' outputs."""
+        outputs = self.net(obs)
+        parameters, extra = outputs[: self.num_heads], outputs[self.num_heads :]
+        if self.log_std is not None:
+            parameters = (*parameters, self.log_std)
+        return self.distribution(parameters, temperature), extra
+
+    def learner(self) -> Learner:
+        return Learner(list(self.parameters()), self.net.params)
+
+
+class ActorCriticNet(nn.Module):
+    """π(·|s) and V(s), on one shared body or on two separate nets (``agent.net.shared``)."""
+
+    def __init__(self, net: NetParams, env: EnvInfo, pdtype: str = "default"):
+        super().__init__()
+        self.shared = net.shared
+        self.actor = Policy(net.part("actor"), env, pdtype, (1,) if net.shared else ())
+        self.critic = None if net.shared else Net(net.part("critic"), env.obs_shape, [1])
+
+    def policy(self, obs: Tensor, temperature: float = 1.0) -> Distribution:
+        """π(·|s) for ``obs [B, *obs_shape]``."""
+        return self.actor(obs, temperature)[0]
+
+    def value(self, obs: Tensor) -> Tensor:
+        """V(s) ``[B]``."""
+        outputs = self.actor(obs)[1] if self.critic is None else self.critic(obs)
+        return outputs[0].squeeze(-1)
+
+    def forward(self, obs: Tensor, temperature: float = 1.0) -> tuple[Distribution, Tensor]:
+        """π(·|s) and V(s) in one pass."""
+        pi, extra = self.actor(obs, temperature)
+        return pi, (extra if self.critic is None else self.critic(obs))[0].squeeze(-1)
+
+    def learners(self) -> dict[Literal["agent", "actor", "critic"], Learner]:
+        """One optimizer named ``agent`` when shared, else ``actor`` and ``critic``."""
+        if self.critic is None:
+            return {"agent": self.actor.learner()}
+        return {"actor": self.actor.learner(), "critic": self.critic.learner()}

@@ -1,0 +1,65 @@
+"""A net as a spec describes it: a body of some type, and one linear head for each output."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from torch import Tensor, nn
+from torch.nn import Parameter
+
+from slm_lightning.errors import SpecError
+from slm_lightning.nets.init import activation, initialise
+from slm_lightning.nets.mlp import MLPNet
+from slm_lightning.spec.model import LossSpec, NetParams
+
+BODIES = {"MLPNet": MLPNet}
+
+
+class Learner(NamedTuple):
+    """The parameters that one optimizer steps, and the net section that says how."""
+
+    parameters: list[Parameter]
+    net: NetParams
+
+
+class Net(nn.Module):
+    """``obs [B, *obs_shape] -> ([B, heads_0], [B, heads_1], …)``."""
+
+    def __init__(self, params: NetParams, obs_shape: tuple[int, ...], heads: Sequence[int]):
+        super().__init__()
+        self.params = params
+        self.body = BODIES[params.type](params, obs_shape)
+        self.heads = nn.ModuleList(nn.Linear(self.body.out_features, size) for size in heads)
+        self.out = nn.ModuleList(self._out_activations(len(heads)))
+        if params.init_fn is not None:
+            hidden = params.hid_layers_activation
+            initialise(self.body.modules(), params.init_fn, hidden)
+            initialise(self.heads, params.init_fn, hidden, gain=params.init_std)
+
+    def _out_activations(self, count: int) -> list[nn.Module]:
+        names = self.params.out_layer_activation
+        names = names if isinstance(names, list) else [names] * count
+        if len(names) != count:
+            raise SpecError.at(
+                "agent.net.out_layer_activation", f"names {len(names)} heads, the net has {count}"
+            )
+        return [nn.Identity() if name is None else activation(name) for name in names]
+
+    def forward(self, obs: Tensor) -> tuple[Tensor, ...]:
+        features = self.body(obs)
+        return tuple(out(head(features)) for head, out in zip(self.heads, self.out))
+
+    def learner(self) -> Learner:
+        return Learner(list(self.parameters()), self.params)
+
+
+def regression_loss(spec: LossSpec) -> nn.Module:
+    """A loss of ``torch.nn`` by name in any case, mean-reduced. Raises SpecError if there is none."""
+    names = {name.lower(): name for name in nn.modules.loss.__all__}
+    try:
+        return getattr(nn, names[spec.name.lower()])(**(spec.model_extra or {}))
+    except (KeyError, TypeError):
+        raise SpecError.at(
+            "agent.net.loss_spec", f'"{spec.name}" with these keys is no torch.nn loss; try MSELoss'
+        ) from None

@@ -1,0 +1,27 @@
+"""How an action is taken from a distribution: ``agent.algorithm.action_policy``."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from slm_lightning.core import ActionSpec
+from slm_lightning.rl.distributions import Distribution
+
+
+def random_action(action: ActionSpec, num_envs: int, device: torch.device | str) -> Tensor:
+    """Uniform actions ``[N, *action.shape]``; continuous ones in [-1, 1]."""
+    if action.kind == "continuous":
+        return torch.rand(num_envs, *action.shape, device=device) * 2 - 1
+    if action.kind == "multi_binary":
+        return torch.randint(2, (num_envs, *action.shape), device=device)
+    draws = [torch.randint(n, (num_envs,), device=device) for n in action.sizes]
+    return draws[0] if action.kind == "discrete" else torch.stack(draws, -1)
+
+
+def epsilon_greedy(pi: Distribution, action: ActionSpec, epsilon: float) -> Tensor:
+    """With probability ε, drawn for each sub-environment, a uniform action; else the most likely."""
+    greedy = pi.mode()
+    uniform = random_action(action, greedy.shape[0], greedy.device).to(greedy.dtype)
+    explore = torch.rand(greedy.shape[0], device=greedy.device) < epsilon
+    return torch.where(explore.reshape(-1, *[1] * len(action.shape)), uniform, greedy)

@@ -1,0 +1,85 @@
+"""Values that are functions of the frame count: entropy, clip and exploration schedules, and
+learning rates. Being functions, they need no state in a checkpoint."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from slm_lightning.errors import SpecError
+from slm_lightning.spec.model import LRScheduleSpec, ScheduleSpec
+
+
+def value_at(spec: ScheduleSpec | None, frame: int, default: float = 0.0) -> float:
+    """The scheduled value at ``frame``; ``default`` where the spec has no schedule.
+
+    With s, e the values at ``start_step`` and ``end_step`` and x in [0, 1] the way between them:
+    linear ``s + (e - s) x``; rate ``max(s * 0.9^(20 x), e)``; periodic
+    ``e + (s - e) (1 - x) (1 + cos 60 x) / 2``.
+    """
+    if spec is None:
+        return default
+    start, end = spec.start_val, spec.start_val if spec.end_val is None else spec.end_val
+    if spec.name == "no_decay" or frame < spec.start_step:
+        return start
+    if frame >= spec.end_step:
+        return end
+    x = (frame - spec.start_step) / (spec.end_step - spec.start_step)
+    if spec.name == "linear_decay":
+        return start + (end - start) * x
+    if spec.name == "rate_decay":
+        return max(start * 0.9 ** (20 * x), end)
+    return end + (start - end) * (1 - x) * (1 + math.cos(60 * x)) / 2
+
+
+class LinearLR:
+    """Learning rate falling linearly over ``spec.frame`` frames to ``min_factor`` of its start."""
+
+    def __init__(self, optimizer: Optimizer, spec: LRScheduleSpec):
+        if spec.frame is None:
+            raise SpecError.at("agent.net.lr_scheduler_spec.frame", f"{spec.name} needs it")
+        self.optimizer = optimizer
+        self.frames = spec.frame
+        self.floor = spec.min_factor if spec.name == "LinearToMin" else 0.0
+
+    def step(self, frame: int) -> None:
+        """Sets the rate for the round that began at ``frame``."""
+        factor = max(self.floor, 1 - frame / self.frames)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * factor
+
+
+class TorchLR:
+    """A scheduler of ``torch.optim.lr_scheduler``, stepped once per round."""
+
+    def __init__(self, optimizer: Optimizer, spec: LRScheduleSpec):
+        kind = getattr(torch.optim.lr_scheduler, spec.name, None)
+        if not (isinstance(kind, type) and issubclass(kind, LRScheduler)):
+            raise SpecError.at(
+                "agent.net.lr_scheduler_spec.name",
+                f'"{spec.name}" is neither LinearToZero, LinearToMin nor in torch.optim.lr_scheduler',
+            )
+        try:
+            self.scheduler = kind(optimizer, **(spec.model_extra or {}))
+        except TypeError as error:
+            raise SpecError.at("agent.net.lr_scheduler_spec", f"{spec.name}: {error}") from None
+        self.first = True
+
+    def step(self, frame: int) -> None:
+        """Advances one round; the first round keeps the initial rate."""
+        if not self.first:
+            self.scheduler.step()
+        self.first = False
+
+
+def lr_schedule(optimizer: Optimizer, spec: LRScheduleSpec | None) -> LinearLR | TorchLR | None:
+    """The schedule of one optimizer, driven by frames; None keeps the rate constant."""
+    for group in optimizer.param_groups:
+        group.setdefault("initial_lr", group["lr"])
+    if spec is None:
+        return None
+    linear = spec.name in ("LinearToZero", "LinearToMin")
+    return LinearLR(optimizer, spec) if linear else TorchLR(optimizer, spec)

@@ -1,0 +1,110 @@
+"""A Session: one training run of one agent with one seed, as a LightningModule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from slm_lightning.algorithms import algorithms
+from slm_lightning.algorithms.agent import Agent, Info
+from slm_lightning.core import Batch, EnvInfo, Keys, Stream
+from slm_lightning.errors import SpecError
+from slm_lightning.nets.net import Learner
+from slm_lightning.rl.normalizers import Normalizers
+from slm_lightning.rl.schedules import lr_schedule
+from slm_lightning.spec.model import OptimSpec, Spec
+
+
+class Session(LightningModule):
+    """Wraps an agent; one ``training_step`` is one round of learning from one rollout."""
+
+    def __init__(self, agent: Agent, normalizers: Normalizers):
+        super().__init__()
+        self.automatic_optimization = False
+        self.agent, self.normalizers = agent, normalizers
+        self.learners = agent.learners()
+        self.version = 0
+        """Rounds learned: which policy collected a batch."""
+        self.opt_step = 0
+        """Optimizer steps so far."""
+        self.info: Info = {}
+        """Metrics of the latest round, scalars on the device."""
+
+    @classmethod
+    def build(cls, spec: Spec, env: EnvInfo, keys: Keys) -> Session:
+        """The agent of ``spec`` for ``env``, initialised from its own key."""
+        keys.seed_generators(Stream.INIT)
+        algorithm = spec.agent.algorithm
+        agent = algorithms()[algorithm.name](algorithm, spec.agent.net, env)
+        return cls(agent, Normalizers(spec.env, env.obs_shape, algorithm.gamma))
+
+    def configure_optimizers(self) -> list[Optimizer]:
+        self.optims = {name: make_optimizer(learner) for name, learner in self.learners.items()}
+        self.lr_schedules = [
+            schedule
+            for name, learner in self.learners.items()
+            if (schedule := lr_schedule(self.optims[name], learner.net.lr_scheduler_spec))
+        ]
+        return list(self.optims.values())
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        if self.agent.on_policy:
+            assert batch.version == self.version, "an on-policy rollout of an older policy"
+        data = self.trainer.datamodule
+        for schedule in self.lr_schedules:
+            schedule.step(data.round_start)
+        self.agent.frame = data.frame
+        self.info = self.agent.learn(batch, self.optimize)
+        self.version += 1
+
+    def optimize(self, names: tuple[str, ...] | str, loss_fn, *tensors: Tensor) -> Info:
+        """One step of the named optimizers on ``loss_fn(*tensors) -> (loss, info)``: gradients,
+        clipping of each net's global norm, step. Returns the info, detached."""
+        names = (names,) if isinstance(names, str) else names
+        for name in names:
+            self.optims[name].zero_grad(set_to_none=True)
+        loss, info = loss_fn(*tensors)
+        loss.backward()
+        info = {key: value.detach() for key, value in info.items()}
+        for name in names:
+            parameters, net = self.learners[name]
+            if net.clip_grad_val is not None:
+                info[f"grad_norm/{name}"] = nn.utils.clip_grad_norm_(parameters, net.clip_grad_val)
+            self.optims[name].step()
+            self.opt_step += 1
+        return info
+
+    def learning_rate(self) -> float:
+        """The mean learning rate over the optimizers."""
+        rates = [group["lr"] for optim in self.optims.values() for group in optim.param_groups]
+        return sum(rates) / len(rates)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["session"] = {"version": self.version, "opt_step": self.opt_step}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.version = checkpoint["session"]["version"]
+        self.opt_step = checkpoint["session"]["opt_step"]
+
+
+def make_optimizer(learner: Learner) -> Optimizer:
+    """``torch.optim`` by the learner's ``optim_spec``; fused where PyTorch has a fused step.
+
+    Hogwild's GlobalAdam and GlobalRMSprop are the plain ones here. Raises SpecError for an unknown
+    name or keyword.
+    """
+    spec = learner.net.optim_spec
+    name = spec.name.removeprefix("Global")
+    kind = getattr(torch.optim, name, None)
+    if not (isinstance(kind, type) and issubclass(kind, Optimizer)):
+        raise SpecError.at("agent.net.optim_spec.name", f'"{spec.name}" is not in torch.optim')
+    options = {"fused": True} if name in ("Adam", "AdamW", "SGD") else {}
+    options |= spec.model_extra or {}
+    try:
+        return kind(learner.parameters, lr=spec.lr, **options)
+    except (TypeError, ValueError) as error:
+        raise SpecError.at("agent.net.optim_spec", f"{name}: {error}") from None
