@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -12,11 +11,10 @@ from torch.optim import Optimizer
 from slm_lightning.algorithms import algorithms
 from slm_lightning.algorithms.agent import Agent, Info
 from slm_lightning.core import Batch, EnvInfo, Keys, Stream
-from slm_lightning.errors import SpecError
-from slm_lightning.nets.net import Learner
+from slm_lightning.nets.optim import make_optimizer
 from slm_lightning.rl.normalizers import Normalizers
 from slm_lightning.rl.schedules import lr_schedule
-from slm_lightning.spec.model import OptimSpec, Spec
+from slm_lightning.spec.model import Spec
 
 
 class Session(LightningModule):
@@ -89,22 +87,3 @@ class Session(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.version = checkpoint["session"]["version"]
         self.opt_step = checkpoint["session"]["opt_step"]
-
-
-def make_optimizer(learner: Learner) -> Optimizer:
-    """``torch.optim`` by the learner's ``optim_spec``; fused where PyTorch has a fused step.
-
-    Hogwild's GlobalAdam and GlobalRMSprop are the plain ones here. Raises SpecError for an unknown
-    name or keyword.
-    """
-    spec = learner.net.optim_spec
-    name = spec.name.removeprefix("Global")
-    kind = getattr(torch.optim, name, None)
-    if not (isinstance(kind, type) and issubclass(kind, Optimizer)):
-        raise SpecError.at("agent.net.optim_spec.name", f'"{spec.name}" is not in torch.optim')
-    options = {"fused": True} if name in ("Adam", "AdamW", "SGD") else {}
-    options |= spec.model_extra or {}
-    try:
-        return kind(learner.parameters, lr=spec.lr, **options)
-    except (TypeError, ValueError) as error:
-        raise SpecError.at("agent.net.optim_spec", f"{name}: {error}") from None

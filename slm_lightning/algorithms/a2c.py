@@ -115,7 +115,7 @@ class ActorCritic(Agent):
         scale: Tensor,
         entropy_coef: Tensor,
     ) -> tuple[Tensor, Info]:
-        """The sum of policy loss, entropy bonus and value loss. Rows ``[B, …]``, coefficients scalar."""
+        """Policy loss, entropy bonus and value loss. Rows ``[B, …]``, then scalars."""
         pi, value = self.net(obs, self.temperature)
         policy_loss = -self.params.policy_loss_coef * (pi.log_prob(action) * advantage).mean()
         entropy = pi.entropy().mean()

@@ -20,31 +20,34 @@ def evaluate(
     agent: Agent,
     normalizers: Normalizers,
     env: VectorEnv,
+    episodes: int = 1,
     explore: bool = False,
     on_step: Callable[[], None] | None = None,
 ) -> np.ndarray:
-    """Raw returns ``[N]`` of the first episode of every sub-environment.
+    """Raw returns ``[N, episodes]`` of the first ``episodes`` of every sub-environment.
 
-    One episode from each, so that short episodes do not count more often than long ones. Greedy
+    The same number from each, so that short episodes do not count more often than long ones. Greedy
     unless ``explore``; nets in evaluation mode, normalisers frozen. ``on_step`` is called after every
-    vector step, to take a picture. An episode that does not end is cut after a million steps.
+    reset and vector step, to take a picture. Sub-environments still running after a million steps are
+    cut there.
     """
-    device = next(agent.parameters()).device
-    stage, returns = Stage(device), np.zeros(env.info.num_envs)
-    running = np.ones(env.info.num_envs, dtype=bool)
-    training = agent.training
+    stage = Stage(next(agent.parameters()).device)
+    num_envs = env.info.num_envs
+    returns, count = np.zeros((num_envs, episodes + 1)), np.zeros(num_envs, dtype=np.int64)
+    training, rows = agent.training, np.arange(num_envs)
     agent.eval()
     try:
         obs = env.reset()
         for _ in range(MAX_STEPS):
-            step = env.step(agent.act(normalizers.obs(stage("obs", obs)), explore))
-            returns += running * np.asarray(step.reward)
-            running &= ~(np.asarray(step.terminated) | np.asarray(step.truncated))
-            obs = step.obs
             if on_step:
                 on_step()
-            if not running.any():
+            step = env.step(agent.act(normalizers.obs(stage("obs", obs)), explore))
+            returns[rows, count] += np.asarray(step.reward)
+            done = np.asarray(step.terminated) | np.asarray(step.truncated)
+            count = np.minimum(count + done, episodes)  # the last column takes what comes after
+            obs = step.obs
+            if count.min() == episodes:
                 break
     finally:
         agent.train(training)
-    return returns
+    return returns[:, :episodes]

@@ -6,10 +6,9 @@ from typing import ClassVar
 
 from slm_lightning.spec.model import MemoryParams
 
-_REPLAY_KEYS = {
-    key: "an on-policy memory is emptied by every update"
-    for key in ("batch_size", "max_size", "use_cer")
-}
+_REPLAY_KEYS = dict.fromkeys(
+    ("batch_size", "max_size", "use_cer"), "an on-policy memory is emptied by every update"
+)
 
 
 class OnPolicyBatchReplay(MemoryParams):

@@ -35,6 +35,18 @@ class RolloutData(LightningDataModule):
         """Frames collected so far."""
         return self.collector.frame if self.collector else 0
 
+    @property
+    def finished(self) -> bool:
+        """No further round fits the budget."""
+        return self._steps_left() < self._least_steps()
+
+    def _steps_left(self) -> int:
+        return (self.spec.env.max_frame - self.frame) // self.env.info.num_envs
+
+    def _least_steps(self) -> int:
+        whole_episodes = self.spec.agent.memory.name == "OnPolicyReplay"
+        return 1 if whole_episodes else self.spec.agent.algorithm.horizon
+
     def train_dataloader(self) -> RoundLoader:
         assert self.trainer is not None
         session = self.trainer.lightning_module
@@ -45,19 +57,17 @@ class RolloutData(LightningDataModule):
     def collect(self) -> Batch | None:
         """The next round, or None when less than a round is left of the budget."""
         assert self.collector is not None and self.trainer is not None
-        algorithm, left = self.spec.agent.algorithm, self.spec.env.max_frame - self.frame
-        steps = left // self.env.info.num_envs
+        if self.finished:
+            return None
+        horizon = self.spec.agent.algorithm.horizon
         self.round_start = self.frame
         version = self.trainer.lightning_module.version
         self.keys.seed_generators(Stream.BLOCK, self.rounds)
         if self.spec.agent.memory.name == "OnPolicyReplay":
-            if steps == 0:
-                return None
-            batch, self.episodes = self.collector.collect_episodes(algorithm.horizon, steps, version)
-        elif steps < algorithm.horizon:
-            return None
+            limit = self._steps_left()
+            batch, self.episodes = self.collector.collect_episodes(horizon, limit, version)
         else:
-            batch, self.episodes = self.collector.collect(algorithm.horizon, version)
+            batch, self.episodes = self.collector.collect(horizon, version)
         self.rounds += 1
         return batch
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import functools
 import importlib
+import os
 import re
 import warnings
 from typing import Any
@@ -24,6 +25,10 @@ from torch import Tensor
 from slm_lightning.core import ActionSpec, EnvInfo, Keys, Step, Stream
 from slm_lightning.errors import LabError, MissingError, SpecError
 from slm_lightning.spec.model import EnvParams
+
+if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+    for _name, _driver in {"MUJOCO_GL": "egl", "SDL_VIDEODRIVER": "dummy"}.items():
+        os.environ.setdefault(_name, _driver)  # pictures without a display
 
 EXTRAS = {"ALE": "atari", "mujoco": "mujoco", "ale_py": "atari", "Box2D": "", "pygame": ""}
 

@@ -37,7 +37,7 @@ def discounted_returns(
     cut = terminated | truncated
     cut[-1] = True  # the rollout stops here, whether or not the episode does
     bootstrap = torch.where(cut & ~terminated, next_value, 0.0)
-    return discounted_sum(reward + gamma * bootstrap, gamma * (~cut).float())
+    return discounted_sum(reward + gamma * bootstrap, gamma * (~cut).to(reward.dtype))
 
 
 def gae(
@@ -58,7 +58,7 @@ def gae(
     the target of the critic is ``A + value``.
     """
     delta = reward + gamma * torch.where(terminated, 0.0, next_value) - value
-    return discounted_sum(delta, gamma * lam * (~(terminated | truncated)).float())
+    return discounted_sum(delta, gamma * lam * (~(terminated | truncated)).to(reward.dtype))
 
 
 def standardize(x: Tensor) -> Tensor:
@@ -69,7 +69,7 @@ def standardize(x: Tensor) -> Tensor:
 
 def explained_variance(prediction: Tensor, target: Tensor) -> Tensor:
     """``1 - Var[target - prediction] / Var[target]``: 1 is perfect, 0 no better than the mean."""
-    return 1 - (target - prediction).var() / (target.var() + 1e-8)
+    return 1 - (target - prediction).var(correction=0) / (target.var(correction=0) + 1e-8)
 
 
 def symlog(x: Tensor) -> Tensor:

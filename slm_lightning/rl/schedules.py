@@ -64,7 +64,7 @@ class TorchLR:
             )
         try:
             self.scheduler = kind(optimizer, **(spec.model_extra or {}))
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             raise SpecError.at("agent.net.lr_scheduler_spec", f"{spec.name}: {error}") from None
         self.first = True
 

@@ -10,37 +10,54 @@ import math
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 
-def _number(value: Any) -> Any:
-    """Numeric strings (YAML 1.1 reads ``3e-4`` as one) become numbers; bool is never a number."""
-    if isinstance(value, bool):
-        raise ValueError("expected a number, not true or false")
-    if isinstance(value, str):
+def _read_number(text: str) -> int | float | None:
+    for kind in (int, float):
         try:
-            value = float(value)
+            return kind(text)
         except ValueError:
-            raise ValueError(f'expected a number, not "{value}"') from None
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError("expected a finite number")
-    return value
+            continue
+    return None
 
 
-def _integer(value: Any) -> Any:
-    value = _number(value)
-    if isinstance(value, float):
-        if not value.is_integer():
-            raise ValueError(f"expected a whole number, not {value}")
-        value = int(value)
-    return value
+def _number(value: Any) -> int | float:
+    """Numeric strings (YAML 1.1 reads ``3e-4`` as one) become numbers; bool is never a number."""
+    if isinstance(value, str):
+        value = _read_number(value)
+    try:
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            return value
+    except OverflowError:
+        pass
+    raise PydanticCustomError("number", "expected a finite number")
 
+
+def _integer(value: Any) -> int:
+    number = _number(value)
+    if number != int(number):
+        raise PydanticCustomError("number", "expected a whole number")
+    return int(number)
+
+
+def _keyword(value: Any) -> Any:
+    """A keyword argument of a torch class, whose type is not known here: numeric strings become
+    numbers, all else stays."""
+    number = _read_number(value) if isinstance(value, str) else None
+    return value if number is None or not math.isfinite(number) else number
+
+
+MOST = 10**15
+"""No count of anything may exceed this; it also keeps frames exact as floats."""
 
 Float = Annotated[float, BeforeValidator(_number)]
 Int = Annotated[int, BeforeValidator(_integer)]
 Positive = Annotated[Float, Field(gt=0)]
 NonNegative = Annotated[Float, Field(ge=0)]
 Fraction = Annotated[Float, Field(ge=0, le=1)]
-Count = Annotated[Int, Field(ge=1)]
+Count = Annotated[Int, Field(ge=1, le=MOST)]
+Frame = Annotated[Int, Field(ge=0, le=MOST)]
 
 
 class SpecModel(BaseModel):
@@ -54,6 +71,19 @@ class SpecModel(BaseModel):
     """Keys SLM Lab specs carry here that nothing reads, each with the reason; accepted with a note."""
 
 
+class KeywordSpec(SpecModel):
+    """Something named, whose further keys are keyword arguments of what it names."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Annotated[Any, BeforeValidator(_keyword)]] = Field(init=False)
+
+    name: str
+
+    @property
+    def keywords(self) -> dict[str, Any]:
+        return dict(self.__pydantic_extra__)
+
+
 class ScheduleSpec(SpecModel):
     """A value that changes with the frame count."""
 
@@ -62,37 +92,30 @@ class ScheduleSpec(SpecModel):
     """Value up to ``start_step``."""
     end_val: Float | None = None
     """Value from ``end_step`` on; default ``start_val``."""
-    start_step: Annotated[Int, Field(ge=0)] = 0
+    start_step: Frame = 0
     """Frame at which the change begins."""
-    end_step: Annotated[Int, Field(ge=0)] = 0
+    end_step: Frame = 0
     """Frame at which the change is complete."""
 
 
-class OptimSpec(SpecModel):
+class OptimSpec(KeywordSpec):
     """An optimizer of ``torch.optim`` by name; further keys are its keyword arguments."""
-
-    model_config = ConfigDict(extra="allow")
 
     name: str = "Adam"
     lr: Positive = 1e-3
     """Learning rate at frame 0."""
 
 
-class LossSpec(SpecModel):
+class LossSpec(KeywordSpec):
     """A loss of ``torch.nn`` by name; further keys are its keyword arguments."""
-
-    model_config = ConfigDict(extra="allow")
 
     name: str = "MSELoss"
 
 
-class LRScheduleSpec(SpecModel):
+class LRScheduleSpec(KeywordSpec):
     """``LinearToZero``/``LinearToMin`` over ``frame`` frames, or a ``torch.optim.lr_scheduler``."""
 
-    model_config = ConfigDict(extra="allow")
-
-    name: str
-    frame: Annotated[Int, Field(ge=1)] | None = None
+    frame: Count | None = None
     """Frames until the end of the linear decay."""
     min_factor: Fraction = 0.0
     """``LinearToMin``: the factor of the initial learning rate that is kept."""
@@ -218,7 +241,7 @@ class MetaParams(SpecModel):
     """One model trained by many workers."""
     max_session: Annotated[Int, Field(ge=1, le=1000)] = 1
     """Sessions (seeds) of a trial."""
-    max_trial: Annotated[Int, Field(ge=1)] | None = None
+    max_trial: Count | None = None
     """Settings that a search tries."""
     log_frequency: Count = 10_000
     """Frames between rows of the record."""

@@ -1,0 +1,116 @@
+"""The lab's verbs in Python; the command line calls the same functions."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from slm_lightning.lab.launch import warm_up
+from slm_lightning.spec.load import RawSpec, load_spec
+
+Mode = Literal["train", "dev"]
+DEV_ROUNDS = 10
+
+
+def run(
+    spec: str | Path | Mapping[str, Any],
+    name: str | None = None,
+    *,
+    mode: Mode = "train",
+    variables: Mapping[str, str] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    seed: int | None = None,
+    sessions: int | None = None,
+    device: str = "auto",
+    say: Callable[[str], None] = print,
+):
+    """Runs a spec as a Trial and records it. Returns its :class:`slm_lightning.lab.trial.Result`.
+
+    Args:
+        spec: path of a spec file, or a spec as a dict (itself, or name -> spec).
+        name: which spec of several.
+        mode: ``train``; ``dev`` is one short session of a few rounds, rendered where there is a
+            display, with anomaly detection.
+        variables: values of ``${name}`` in the file.
+        overrides: dotted path -> value.
+        seed, sessions: short for overrides of ``meta.seed`` and ``meta.max_session``.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        say: takes what there is to say on the way, a line at a time.
+
+    Raises SpecError, MissingError or StorageError before anything is created. A session that fails is
+    in the result: see ``Result.error()``.
+    """
+    warm_up()
+    _import_from_here()
+    plan = prepare(spec, name, mode, variables, overrides, seed, sessions)
+    if plan.notes:
+        say(f"{len(plan.notes)} differences from SLM Lab; slm-lightning validate lists them")
+
+    from slm_lightning.lab.progress import ProgressBars
+    from slm_lightning.lab.trial import Trial
+    from slm_lightning.tracking import Record
+
+    record = Record()
+    trial = Trial(plan.raw, plan.spec, record, mode)
+    say(f"{trial.name}: run {trial.run_id[:8]} in {record.uri}")
+    names = [f"{trial.name}_s{s}" for s in range(plan.spec.meta.max_session)]
+    bars = ProgressBars(names, plan.spec.env.max_frame)
+    try:
+        return trial.run(bars.update, device)
+    finally:
+        bars.close()
+
+
+def load(run: str, checkpoint: Literal["best", "last"] = "best"):
+    """The trained policy of a run (id, prefix or name of a session or trial, or a folder) as a
+    :class:`slm_lightning.lab.replay.Policy`: ``load(run_id).act(obs)``."""
+    _import_from_here()
+    from slm_lightning.lab.replay import Policy, find_policy
+    from slm_lightning.tracking import Record
+
+    return Policy(find_policy(run, Record(), checkpoint))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A spec that has passed every check that can be made before running it."""
+
+    raw: RawSpec
+    spec: Any
+    notes: list[str]
+
+
+def prepare(
+    spec: str | Path | Mapping[str, Any],
+    name: str | None = None,
+    mode: Mode = "train",
+    variables: Mapping[str, str] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    seed: int | None = None,
+    sessions: int | None = None,
+) -> Plan:
+    """Reads, resolves and checks a spec; arguments and errors as :func:`run`."""
+    from slm_lightning.lab.preflight import check, shortened
+    from slm_lightning.registry import REGISTRY
+    from slm_lightning.spec.notes import notes
+    from slm_lightning.spec.resolve import resolve
+
+    asked = {"meta.seed": seed, "meta.max_session": 1 if mode == "dev" else sessions}
+    overrides = {**(overrides or {}), **{k: v for k, v in asked.items() if v is not None}}
+    raw = load_spec(spec, name, variables, overrides)
+    resolved = resolve(raw, REGISTRY)
+    if mode == "dev":
+        resolved = shortened(resolved, DEV_ROUNDS)
+    check(resolved)
+    return Plan(raw, resolved, notes(raw, resolved))
+
+
+def _import_from_here() -> None:
+    """Environments of one's own are found from the working directory, as with ``python -m``."""
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.insert(0, here)

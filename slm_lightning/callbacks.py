@@ -1,0 +1,224 @@
+"""What happens between rounds of a session: evaluation, rows of the record, checkpoints, progress.
+
+They run in this order after every round, and none of them touches what training depends on.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Callback, Trainer
+
+from slm_lightning.core import Keys, Stream
+from slm_lightning.data.collector import Episode
+from slm_lightning.data.evaluate import evaluate
+from slm_lightning.envs import make_env
+from slm_lightning.errors import DivergedError
+from slm_lightning.session import Session
+from slm_lightning.spec.model import Spec
+
+FINAL_EPISODES = 30
+MA_WINDOW = 100
+CHECKPOINT_SECONDS = 30.0
+
+
+class Evaluation(Callback):
+    """Greedy episodes in environments of their own: every ``eval_frequency`` frames where
+    ``rigorous_eval`` asks for them, and always of the final policy."""
+
+    def __init__(self, spec: Spec, keys: Keys):
+        self.spec, self.keys = spec, keys
+        self.next_frame = spec.meta.eval_frequency
+
+    def on_train_batch_end(self, trainer: Trainer, session: Session, *_: Any) -> None:
+        data = trainer.datamodule
+        due = self.spec.meta.rigorous_eval > 0 and data.frame >= self.next_frame
+        if not (due or data.finished):
+            return
+        while self.next_frame <= data.frame:
+            self.next_frame += self.spec.meta.eval_frequency
+        episodes = self.spec.meta.rigorous_eval
+        if data.finished:
+            episodes = max(episodes, FINAL_EPISODES)
+        env = make_env(self.spec.env, self.keys, Stream.EVAL, num_envs=episodes)
+        try:
+            returns = evaluate(session.agent, session.normalizers, env).flatten()
+        finally:
+            env.close()
+        session.info["eval/return"] = torch.tensor(returns.mean())
+        session.info["eval/std"] = torch.tensor(returns.std(ddof=1) if episodes > 1 else 0.0)
+        session.info["eval/episodes"] = torch.tensor(float(episodes))
+
+
+class MetricLog(Callback):
+    """Appends a row to ``metrics.jsonl`` for every ``log_frequency`` frames, and a last one.
+
+    ``total_reward`` is the mean raw return of the latest 100 training episodes (of the latest one with
+    a single sub-environment), ``total_reward_ma`` its mean over the latest 100 rows. Marks that fall
+    inside a round are logged as they stood at that frame, when the round has ended.
+    Raises DivergedError when a metric is not finite.
+    """
+
+    def __init__(self, spec: Spec, path: Path):
+        self.spec, self.path = spec, path
+        self.next_mark = spec.meta.log_frequency
+        self.returns: deque[float] = deque(maxlen=100 if spec.env.num_envs > 1 else 1)
+        self.rewards: deque[float] = deque(maxlen=MA_WINDOW)
+        self.finished_episodes = 0
+        self.best = -math.inf
+        self.improved = False
+        """Whether ``total_reward_ma`` reached its best value so far in the latest round."""
+
+    @property
+    def total_reward_ma(self) -> float:
+        """Mean of the latest rows' total_reward; NaN before the first episode has ended."""
+        return sum(self.rewards) / len(self.rewards) if self.rewards else math.nan
+
+    def on_train_start(self, trainer: Trainer, session: Session) -> None:
+        self.started = time.monotonic()
+        self.file = self.path.open("a", encoding="utf-8")
+
+    def on_train_batch_end(self, trainer: Trainer, session: Session, *_: Any) -> None:
+        data = trainer.datamodule
+        num_envs = self.spec.env.num_envs
+        episodes = deque(data.episodes)
+        rows = []
+        while self.next_mark <= data.frame:
+            frame = math.ceil(self.next_mark / num_envs) * num_envs
+            rows.append(self._row(frame, episodes))
+            self.next_mark += self.spec.meta.log_frequency
+        if data.finished and not (rows and rows[-1]["frame"] == data.frame):
+            rows.append(self._row(data.frame, episodes))
+        self._count(episodes, data.frame)
+        self.improved = bool(rows) and self.total_reward_ma >= self.best
+        self.best = max(self.best, self.total_reward_ma) if self.improved else self.best
+        if rows:
+            self._write(rows, session)
+
+    def _row(self, frame: int, episodes: deque[Episode]) -> dict[str, float]:
+        self._count(episodes, frame)
+        row: dict[str, float] = {"frame": frame, "epi": self.finished_episodes}
+        if self.returns:
+            self.rewards.append(sum(self.returns) / len(self.returns))
+            row |= {"total_reward": self.rewards[-1], "total_reward_ma": self.total_reward_ma}
+        return row
+
+    def _count(self, episodes: deque[Episode], frame: int) -> None:
+        while episodes and episodes[0].frame <= frame:
+            self.returns.append(episodes.popleft().ret)
+            self.finished_episodes += 1
+
+    def _write(self, rows: list[dict[str, float]], session: Session) -> None:
+        names, values = list(session.info), torch.stack([v.double() for v in session.info.values()])
+        info = dict(zip(names, values.tolist()))
+        wall = time.monotonic() - self.started
+        learned = {k: v for k, v in info.items() if not k.startswith("eval/")}
+        common = {
+            "opt_step": session.opt_step,
+            "lr": session.learning_rate(),
+            **session.agent.schedules(),
+            **learned,
+            "wall_t": wall,
+            "fps": rows[-1]["frame"] / max(wall, 1e-9),
+            "time": time.time(),
+        }
+        for row in rows:
+            row |= common
+        rows[-1] |= {k: v for k, v in info.items() if k.startswith("eval/")}
+        self.file.writelines(json.dumps(row, allow_nan=True) + "\n" for row in rows)
+        self.file.flush()
+        broken = [name for name, value in info.items() if not math.isfinite(value)]
+        if broken:
+            raise DivergedError(
+                f"{', '.join(broken)} not finite at frame {rows[-1]['frame']}",
+                "lower the learning rate, clip gradients, or normalise rewards",
+            )
+
+    def teardown(self, trainer: Trainer, session: Session, stage: str) -> None:
+        self.file.close()
+
+    def state_dict(self) -> dict[str, Any]:
+        state = {k: getattr(self, k) for k in ("next_mark", "finished_episodes", "best")}
+        return state | {"returns": list(self.returns), "rewards": list(self.rewards)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for key, value in state.items():
+            held = getattr(self, key)
+            setattr(self, key, deque(value, held.maxlen) if isinstance(held, deque) else value)
+
+
+class Checkpoints(Callback):
+    """``ckpt-best`` (highest total_reward_ma) and ``ckpt-last``, each written whole or not at all.
+
+    The best policy is held in memory and goes to disk with ckpt-last: every 30 seconds, when the
+    session is asked to stop, and at its end.
+    """
+
+    def __init__(self, folder: Path, metrics: MetricLog):
+        self.folder, self.metrics = folder, metrics
+        self.best: dict[str, Any] | None = None
+
+    def on_train_start(self, trainer: Trainer, session: Session) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.written = time.monotonic()
+
+    def on_train_batch_end(self, trainer: Trainer, session: Session, *_: Any) -> None:
+        if self.metrics.improved:
+            state = {key: value.clone() for key, value in session.state_dict().items()}
+            self.best = {
+                "state_dict": state,
+                "frame": trainer.datamodule.frame,
+                "total_reward_ma": self.metrics.total_reward_ma,
+            }
+        due = time.monotonic() - self.written >= CHECKPOINT_SECONDS
+        if due or trainer.datamodule.finished or trainer.should_stop:
+            self._save(trainer)
+
+    def _save(self, trainer: Trainer) -> None:
+        if self.best is not None:
+            best = self.best
+            atomically(self.folder / "ckpt-best.ckpt", lambda path: torch.save(best, path))
+            self.best = None
+        atomically(self.folder / "ckpt-last.ckpt", trainer.save_checkpoint)
+        self.written = time.monotonic()
+
+
+class Progress(Callback):
+    """Tells whoever watches how far the session is, at most five times a second; and stops the
+    session after the current round when ``stop()`` says so."""
+
+    def __init__(
+        self, metrics: MetricLog, report: Callable[[int, float], None], stop: Callable[[], bool]
+    ):
+        self.metrics, self.report, self.stop = metrics, report, stop
+        self.told = 0.0
+
+    def on_train_batch_end(self, trainer: Trainer, session: Session, *_: Any) -> None:
+        now = time.monotonic()
+        if now - self.told >= 0.2 or trainer.datamodule.finished:
+            self.told = now
+            self.report(trainer.datamodule.frame, self.metrics.total_reward_ma)
+        trainer.should_stop = trainer.should_stop or self.stop()
+
+
+def atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Writes aside, flushes to disk and renames: the file at ``path`` is the old or the new one."""
+    aside = path.with_name(f".{path.name}.tmp")
+    try:
+        write(aside)
+        with aside.open("rb") as file:
+            os.fsync(file.fileno())
+        aside.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
+    finally:
+        aside.unlink(missing_ok=True)

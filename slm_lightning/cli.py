@@ -1,0 +1,305 @@
+"""The command line. Each command imports what it needs when it runs, so that --help is instant."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from slm_lightning.errors import LabError
+
+FOLDER_HELP = "The record lies in ./mlruns (or $SLM_MLRUNS), or on the server of $MLFLOW_TRACKING_URI."
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=FOLDER_HELP)
+@click.version_option(package_name="slm-lightning")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.pass_context
+def cli(context: click.Context, debug: bool) -> None:
+    """SLM Lightning: deep reinforcement learning as experimental science."""
+    context.obj = debug
+
+
+@cli.command()
+@click.argument("spec", type=click.Path())
+@click.argument("name", required=False)
+@click.option("--mode", type=click.Choice(["train", "dev"]), default="train", show_default=True,
+              help="dev is one short session, rendered where there is a display.")  # fmt: skip
+@click.option("-s", "--var", "variables", multiple=True, metavar="KEY=VALUE", help="Fill ${KEY}.")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Override a key of the spec."
+)
+@click.option("--seed", type=click.IntRange(min=0), help="Root of all random draws (meta.seed).")
+@click.option("--sessions", type=click.IntRange(min=1), help="Number of seeds (meta.max_session).")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def run(spec, name, mode, variables, overrides, seed, sessions, device, as_json) -> None:
+    """Run the experiment in file SPEC (the one called NAME, if it holds several)."""
+    from slm_lightning import api
+    from slm_lightning.spec.load import parse_assignments
+
+    result = api.run(
+        spec,
+        name,
+        mode=mode,
+        variables=parse_assignments(variables, "-s"),
+        overrides=parse_assignments(overrides, "--set"),
+        seed=seed,
+        sessions=sessions,
+        device=device,
+        say=lambda text: click.echo(text, err=True),
+    )
+    click.echo(_json(_summary(result)) if as_json else _report(result))
+    if result.stopped_by:
+        click.echo(f"stopped by {result.stopped_by}; what was trained is recorded", err=True)
+        raise SystemExit(130 if result.stopped_by == "SIGINT" else 75)
+    if error := result.error():
+        raise error
+
+
+@cli.command()
+@click.argument("run", metavar="RUN_ID")
+@click.option("--episodes", type=click.IntRange(1, 10_000), default=10, show_default=True)
+@click.option("--checkpoint", type=click.Choice(["best", "last"]), default="best", show_default=True)
+@click.option("--explore", is_flag=True, help="Sample actions instead of taking the best one.")
+@click.option("--seed", type=click.IntRange(min=0), help="Play other episodes than the default ones.")
+@click.option("--video", type=click.Path(path_type=Path), help="Write an .mp4 or .gif file.")
+@click.option("--json", "as_json", is_flag=True, help="Print the returns as JSON.")
+def enjoy(run, episodes, checkpoint, explore, seed, video, as_json) -> None:
+    """Replay the policy of a session or trial (id, prefix, name or folder)."""
+    from slm_lightning import api
+    from slm_lightning.lab.replay import has_display
+    from slm_lightning.lab.stats import summarize
+
+    policy = api.load(run, checkpoint)
+    window = has_display() and video is None and not as_json
+    returns = policy.play(episodes, explore, seed, video, window)
+    score = summarize(returns)
+    if as_json:
+        click.echo(_json({"name": policy.name, "returns": returns.tolist(), **score._asdict()}))
+        return
+    click.echo(
+        f"{policy.name} on {policy.info.name}, ckpt-{checkpoint}, {'sampling' if explore else 'greedy'}"
+    )
+    for i, value in enumerate(returns):
+        click.echo(f"  episode {i}: {value:.4g}")
+    click.echo(
+        f"mean return {_interval(score.mean, score.ci_low, score.ci_high)} over {episodes} episodes"
+    )
+    if video:
+        click.echo(f"video: {video}")
+    elif not window:
+        click.echo("no display here; to see it: --video replay.mp4")
+
+
+@cli.command(name="list")
+@click.option(
+    "--kind", type=click.Choice(["trial", "session", "all"]), default="trial", show_default=True
+)
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True)
+@click.option("--json", "as_json", is_flag=True)
+def list_(kind, limit, as_json) -> None:
+    """List the runs of the record, newest first."""
+    from slm_lightning.tracking import Record
+
+    runs = Record().runs(kind=None if kind == "all" else kind, limit=limit)
+    if as_json:
+        click.echo(_json([_brief(run) for run in runs]))
+        return
+    if not runs:
+        click.echo("nothing recorded yet; start with: slm-lightning run specs/ppo/cartpole.json")
+        return
+    rows = [["run", "name", "status", "score", "eval", "environment", "started"]]
+    for run in runs:
+        rows.append(
+            [
+                run.run_id[:8],
+                run.name,
+                run.tags.get("slm.status", run.status.lower()),
+                _number(run.metrics.get("score")),
+                _number(run.metrics.get("eval_score")),
+                run.tags.get("slm.env", ""),
+                run.start.strftime("%Y-%m-%d %H:%M") if run.start else "",
+            ]
+        )
+    click.echo(_columns(rows))
+
+
+@cli.command()
+@click.argument("run", metavar="RUN_ID")
+@click.option("--json", "as_json", is_flag=True)
+def show(run, as_json) -> None:
+    """Show one run: how it ended, its metrics, sessions and artifacts."""
+    from slm_lightning.tracking import Record
+
+    record = Record()
+    info = record.find(run)
+    sessions = record.children(info.run_id)
+    artifacts = record.artifacts(info.run_id)
+    if as_json:
+        detail = {**_brief(info), "metrics": info.metrics, "tags": info.tags, "artifacts": artifacts}
+        click.echo(_json({**detail, "sessions": [_brief(s) for s in sessions]}))
+        return
+    commit = info.tags.get("mlflow.source.git.commit", "none")[:12]
+    dirty = " + uncommitted changes" if info.tags.get("slm.git.dirty") == "true" else ""
+    click.echo(
+        f"{info.name}  {info.kind}  {info.tags.get('slm.status', info.status.lower())}  {info.run_id}"
+    )
+    click.echo(
+        f"commit {commit}{dirty}  seed {info.params.get('meta.seed', '?')}  {record.link(info.run_id)}"
+    )
+    if reason := info.tags.get("slm.reason"):
+        click.echo(f"reason: {reason}")
+    click.echo(_columns([[k, _number(v)] for k, v in sorted(info.metrics.items())]))
+    for session in sessions:
+        status = session.tags.get("slm.status", session.status.lower())
+        score = _number(session.metrics.get("score"))
+        click.echo(f"{session.run_id[:8]}  {session.name}  {status}  score {score}")
+    click.echo("artifacts: " + ", ".join(artifacts))
+
+
+@cli.command()
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+@click.option("-s", "--var", "variables", multiple=True, metavar="KEY=VALUE", help="Fill ${KEY}.")
+def validate(paths, variables) -> None:
+    """Check specs without running them: files, folders, or all below ./specs."""
+    from slm_lightning.lab.validation import check_paths
+    from slm_lightning.spec.load import parse_assignments
+
+    findings = check_paths(list(paths) or [Path("specs")], parse_assignments(variables, "-s"))
+    for finding in findings:
+        click.echo(str(finding))
+    broken = sum(not finding.runs for finding in findings)
+    click.echo(f"{len(findings)} specs: {len(findings) - broken} can run, {broken} cannot")
+    if broken:
+        raise SystemExit(2)
+
+
+@cli.command()
+def schema() -> None:
+    """Print the JSON Schema of spec files, for editors."""
+    from slm_lightning.registry import REGISTRY
+    from slm_lightning.spec.schema import json_schema
+
+    click.echo(_json(json_schema(REGISTRY)))
+
+
+@cli.command()
+@click.option("--port", type=click.IntRange(1, 65535), help="Default: the first free one from 5000.")
+@click.option("--no-browser", is_flag=True, help="Only print the address.")
+def ui(port, no_browser) -> None:
+    """Start the MLflow UI on this record."""
+    from slm_lightning.tracking import Record
+    from slm_lightning.tracking.ui import serve
+
+    serve(Record(), port, open_browser=not no_browser)
+
+
+def _report(result) -> str:
+    scalars, run = result.scalars, result.run_id[:8]
+    done = sum(session.outcome.status == "done" for session in result.sessions)
+    score = _interval(scalars["score"], scalars["score_ci_low"], scalars["score_ci_high"])
+    evaluation = _interval(
+        scalars["eval_score"], scalars["eval_score_ci_low"], scalars["eval_score_ci_high"]
+    )
+    lines = [
+        f"{result.name}: {done} of {len(result.sessions)} sessions done",
+        f"  total_reward_ma   {score}   training returns, as SLM Lab reports",
+        f"  greedy evaluation {evaluation}   of the final policies, episodes of their own",
+    ]
+    lines += [
+        f"  {name:<17} {_number(scalars[name])}"
+        for name in ("strength", "sample_efficiency", "stability", "consistency")
+    ]
+    lines += [
+        f"see it     slm-lightning enjoy {run}",
+        f"details    slm-lightning show {run}",
+        "compare    slm-lightning ui",
+    ]
+    return "\n".join(lines)
+
+
+def _summary(result) -> dict[str, Any]:
+    return {
+        "run_id": result.run_id,
+        "name": result.name,
+        "status": result.status,
+        "metrics": result.scalars,
+        "sessions": [
+            {
+                "run_id": s.run_id,
+                "status": s.outcome.status,
+                "reason": s.outcome.message,
+                "metrics": s.scalars,
+            }
+            for s in result.sessions
+        ],
+    }
+
+
+def _brief(run) -> dict[str, Any]:
+    return {
+        "run_id": run.run_id,
+        "name": run.name,
+        "kind": run.kind,
+        "status": run.tags.get("slm.status", run.status.lower()),
+        "score": run.metrics.get("score"),
+        "eval_score": run.metrics.get("eval_score"),
+        "started": run.start.isoformat() if run.start else None,
+    }
+
+
+def _json(data: Any) -> str:
+    return json.dumps(_finite(data), indent=2)
+
+
+def _finite(value: Any) -> Any:
+    """NaN has no place in JSON; it becomes null."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _number(value: float | None) -> str:
+    return "n/a" if value is None or math.isnan(value) else f"{value:.4g}"
+
+
+def _interval(mean: float, low: float, high: float) -> str:
+    interval = "" if math.isnan(low) else f" (95 % interval {_number(low)} to {_number(high)})"
+    return _number(mean) + interval
+
+
+def _columns(rows: list[list[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths)) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+@contextlib.contextmanager
+def _in_one_sentence(debug: bool) -> Iterator[None]:
+    """Errors of the lab are told, not traced, and set the exit code."""
+    try:
+        yield
+    except LabError as error:
+        if debug:
+            raise
+        click.echo(f"error: {error}", err=True)
+        if error.hint:
+            click.echo(error.hint, err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def main() -> None:
+    """Entry point of ``slm-lightning``."""
+    with _in_one_sentence("--debug" in sys.argv[1:]):
+        cli()

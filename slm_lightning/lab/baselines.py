@@ -1,0 +1,132 @@
+"""What a random policy scores: the zero of the strength scale.
+
+Baselines of common environments are measured once by ``scripts/random_baselines`` and shipped as
+``random_baselines.json``. Any other environment is measured when it is first asked for and kept in a
+cache file of the user's; the package itself is never written to.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gymnasium
+import numpy as np
+from filelock import FileLock
+
+from slm_lightning.core import Keys, Stream
+from slm_lightning.errors import StorageError
+
+SHIPPED = Path(__file__).with_name("random_baselines.json")
+EPISODES = 100
+MAX_EPISODE_STEPS = 10_000
+MAX_STEPS = 200_000
+
+log = logging.getLogger(__name__)
+
+
+class Baseline(NamedTuple):
+    """Undiscounted return of the random policy over ``episodes`` episodes."""
+
+    mean: float
+    std: float  # sample standard deviation over episodes
+    episodes: int
+
+
+def random_baseline(name: str, kwargs: Mapping[str, Any], cache: Path) -> Baseline | None:
+    """The baseline of ``gymnasium.make(name, **kwargs)``: shipped, from ``cache``, or measured now.
+
+    An environment of one's own must be registered before. ``cache`` is a JSON file; it is written
+    under a lock, so sessions that run side by side measure once. It knows an environment by its name
+    and arguments only: delete the file when the code of an environment has changed.
+
+    Returns None, with a warning in the log, for an environment that cannot be made or played.
+    Raises StorageError when the cache cannot be read or written.
+    """
+    key = baseline_key(name, kwargs)
+    shipped = read_table(SHIPPED)
+    if key in shipped:
+        return shipped[key]
+    try:
+        cached = read_table(cache)
+        return cached[key] if key in cached else _measure_into(cache, key, name, kwargs)
+    except OSError as error:
+        hint = "make its folder writable; it is kept in the folder of the record"
+        raise StorageError(f"the random baselines in {cache} cannot be used: {error}", hint) from error
+
+
+def _measure_into(cache: Path, key: str, name: str, kwargs: Mapping[str, Any]) -> Baseline | None:
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    if True:
+        table = read_table(cache)
+        if key not in table:
+            try:
+                table[key] = measure(name, kwargs)
+            except Exception as error:  # whatever a foreign environment raises, only strength is lost
+                log.warning("no random baseline for %s, its strength is n/a: %s", key, error)
+                return None
+            write_table(cache, table)
+    return table[key]
+
+
+def baseline_key(name: str, kwargs: Mapping[str, Any]) -> str:
+    """The environment's name, followed by its constructor arguments as JSON where it has any."""
+    return f"{name} {json.dumps(kwargs, sort_keys=True, default=str)}" if kwargs else name
+
+
+def measure(name: str, kwargs: Mapping[str, Any]) -> Baseline:
+    """Plays up to 100 episodes with random actions from the action space, all from fixed seeds.
+
+    The same numbers come out on every call. An episode is cut after 10 000 steps and counts with the
+    return so far; no new episode starts after 200 000 steps, so an endless environment ends too.
+
+    Raises whatever ``gymnasium.make`` or the environment raises.
+    """
+    keys = Keys(seed=0)
+    returns: list[float] = []
+    steps = 0
+    env = gymnasium.make(name, **kwargs)
+    try:
+        env.action_space.seed(keys.seed_for(Stream.BASELINE))
+        while len(returns) < EPISODES and steps < MAX_STEPS:
+            total_reward, length = _random_episode(env, keys.seed_for(Stream.BASELINE, len(returns)))
+            returns.append(total_reward)
+            steps += length
+    finally:
+        env.close()
+    return Baseline(float(np.mean(returns)), float(np.std(returns, ddof=1)), len(returns))
+
+
+def _random_episode(env: gymnasium.Env, seed: int) -> tuple[float, int]:
+    """Return and length of one episode that starts from ``seed``."""
+    env.reset(seed=seed)
+    total_reward, length, done = 0.0, 0, False
+    while not done and length < MAX_EPISODE_STEPS:
+        _, reward, terminated, truncated, _ = env.step(env.action_space.sample())
+        total_reward += float(reward)
+        length += 1
+        done = terminated or truncated
+    return total_reward, length
+
+
+def read_table(path: Path) -> dict[str, Baseline]:
+    """The baselines in a JSON file by key; empty when there is no such file or it is damaged."""
+    try:
+        return {key: Baseline(**entry) for key, entry in json.loads(path.read_text()).items()}
+    except (FileNotFoundError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def write_table(path: Path, table: Mapping[str, Baseline]) -> None:
+    """Replaces the file in one step, so that a reader never sees half of it."""
+    entries = {key: table[key]._asdict() for key in sorted(table)}
+    aside = path.with_name(f"{path.name}.tmp")
+    with aside.open("w") as file:
+        file.write(json.dumps(entries, indent=2) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)

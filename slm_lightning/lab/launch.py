@@ -1,0 +1,188 @@
+"""Runs jobs as local processes: one per session, as many at once as the machine carries.
+
+Processes come from a fork server that has imported lightning once, so a session starts at once where
+a fresh interpreter takes seconds. A session that dies is seen by its sentinel, never missed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import traceback
+import types
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from slm_lightning.errors import DivergedError, LabError
+from slm_lightning.lab.job import Job
+from slm_lightning.lab.signals import StopSignal
+
+Status = Literal["done", "stopped", "failed", "diverged"]
+_WORKER = "slm_lightning.lab.worker"
+
+
+class Outcome(NamedTuple):
+    """How a session ended; ``message`` says why when it did not finish."""
+
+    status: Status
+    message: str = ""
+
+
+class Running(NamedTuple):
+    """A session's process, and the pipe it reports through."""
+
+    index: int
+    process: BaseProcess
+    pipe: Connection
+
+
+def warm_up() -> None:
+    """Starts the fork server, so that it imports while the caller still reads and checks specs."""
+    with hidden_main():
+        _context()
+        forkserver.ensure_running()
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    at_once: int,
+    on_progress: Callable[[int, int, float], None],
+    on_end: Callable[[int, Outcome], None],
+) -> tuple[list[Outcome], StopSignal]:
+    """Runs all jobs, ``at_once`` at a time.
+
+    ``on_progress(index, frame, total_reward_ma)`` follows each session, ``on_end(index, outcome)``
+    sees it end. SIGTERM or Ctrl-C lets running sessions finish their round; a second one kills them.
+    Returns the outcomes in the order of the jobs, and the signal block that tells whether one came.
+    """
+    waiting = deque(range(len(jobs)))
+    running: list[Running] = []
+    outcomes: dict[int, Outcome] = {}
+    stop = StopSignal(
+        first=lambda: [run.process.terminate() for run in running],  # type: ignore[func-returns-value]
+        again=lambda: [run.process.kill() for run in running],  # type: ignore[func-returns-value]
+    )
+    with stop:
+        while running or (waiting and not stop()):
+            while waiting and len(running) < at_once and not stop():
+                running.append(_start(waiting[0], jobs[waiting.popleft()]))
+            ready = wait([source for run in running for source in (run.pipe, run.process.sentinel)])
+            for run in [r for r in running if r.pipe in ready or r.process.sentinel in ready]:
+                outcome = _read(run, on_progress, stop)
+                if outcome is not None:
+                    running.remove(run)
+                    outcomes[run.index] = outcome
+                    on_end(run.index, outcome)
+    for index in waiting:
+        outcomes[index] = Outcome("stopped", "not started")
+        on_end(index, outcomes[index])
+    return [outcomes[index] for index in range(len(jobs))], stop
+
+
+def _start(index: int, job: Job) -> Running:
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+    with hidden_main():
+        process = _context().Process(target=_enter, args=(job, theirs), name=f"session-{index}")
+        process.start()
+    theirs.close()
+    return Running(index, process, ours)
+
+
+def _read(
+    run: Running, on_progress: Callable[[int, int, float], None], stop: StopSignal
+) -> Outcome | None:
+    """One message of a session; its outcome when that was the last."""
+    try:
+        message = run.pipe.recv() if run.pipe.poll() else None
+    except EOFError:
+        message = None
+    if message is None:
+        run.process.join()
+        if stop():
+            return Outcome("stopped", "killed while stopping")
+        code = run.process.exitcode or 0
+        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return Outcome("failed", f"the session's process died: {how}")
+    if isinstance(message, Outcome):
+        run.process.join()
+        run.pipe.close()
+        return message
+    on_progress(run.index, *message)
+    return None
+
+
+def _enter(job: Job, pipe: Connection) -> None:
+    """First function of a session's process."""
+    os.setpgid(0, 0)  # a Ctrl-C in the terminal is for the parent, which then asks us
+    _die_with_parent()
+    _write_output_to(Path(job.folder) / "session.log")
+    try:
+        outcome = _run(job, pipe)
+    except DivergedError as error:
+        outcome = Outcome("diverged", str(error))
+    except LabError as error:
+        outcome = Outcome("failed", str(error))
+    except BaseException as error:
+        traceback.print_exc()
+        outcome = Outcome("failed", f"{type(error).__name__}: {error}")
+    pipe.send(outcome)
+
+
+def _run(job: Job, pipe: Connection) -> Outcome:
+    import torch
+
+    from slm_lightning.lab.worker import run_session
+
+    if job.device == "cpu":
+        torch.set_num_threads(1)  # sessions side by side must not fight over cores
+    finished = run_session(job, lambda frame, score: pipe.send((frame, score)))
+    return Outcome("done") if finished else Outcome("stopped", "asked to stop")
+
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _write_output_to(path: Path) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+    faulthandler.enable(file=2)
+
+
+def _context() -> multiprocessing.context.ForkServerContext:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([_WORKER])
+    return context
+
+
+@contextlib.contextmanager
+def hidden_main() -> Iterator[None]:
+    """Keeps multiprocessing from importing the user's script again in every session, which would run
+    a script without an ``if __name__`` guard a second time."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main

@@ -1,0 +1,172 @@
+"""A trained policy out of the record: in one's own program, in a window, as a video, as numbers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from slm_lightning.core import Keys, Stream
+from slm_lightning.data.evaluate import evaluate
+from slm_lightning.envs import make_env
+from slm_lightning.errors import IntegrityError, MissingError, UsageError
+from slm_lightning.registry import REGISTRY
+from slm_lightning.rl.normalizers import Normalizers
+from slm_lightning.spec.load import load_spec
+from slm_lightning.spec.model import Spec
+from slm_lightning.spec.resolve import resolve
+from slm_lightning.tracking import Record
+
+Which = Literal["best", "last"]
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where a policy lies: its resolved spec, its checkpoint, and the name of its run."""
+
+    name: str
+    spec: Path
+    checkpoint: Path
+
+
+def find_policy(run: str, record: Record, which: Which = "best") -> Files:
+    """The files of ``run``: a folder, or the id, prefix or name of a session or trial. Of a trial the
+    session with the highest score. Raises UsageError where there is no such policy."""
+    folder = Path(run)
+    if (folder / "spec_resolved.json").is_file():
+        return _checked(Files(folder.name, folder / "spec_resolved.json", _ckpt(folder, which)))
+    info = record.find(run)
+    if info.kind == "trial":
+        sessions = [s for s in record.children(info.run_id) if "score" in s.metrics]
+        if not sessions:
+            raise UsageError(f"no session of {info.name} has a score yet")
+        info = max(sessions, key=lambda session: session.metrics["score"])
+    try:
+        checkpoint = record.download(info.run_id, f"checkpoints/ckpt-{which}.ckpt")
+    except FileNotFoundError:
+        raise UsageError(f"{info.name} ({info.status}) has no ckpt-{which}") from None
+    return Files(info.name, record.download(info.run_id, "spec_resolved.json"), checkpoint)
+
+
+def _ckpt(folder: Path, which: Which) -> Path:
+    return folder / "checkpoints" / f"ckpt-{which}.ckpt"
+
+
+def _checked(files: Files) -> Files:
+    if not files.checkpoint.is_file():
+        raise UsageError(f"no {files.checkpoint.name} in {files.checkpoint.parent}")
+    return files
+
+
+class Policy:
+    """A trained agent with the normaliser statistics it was trained with.
+
+    Raises IntegrityError where the checkpoint does not fit the spec or is damaged.
+    """
+
+    def __init__(self, files: Files):
+        self.name = files.name
+        self.spec: Spec = resolve(load_spec(files.spec), REGISTRY)
+        env: Any = make_env(self.spec.env, self.keys(), num_envs=1)
+        env.close()
+        self.info, self.to_env = env.info, env.actions
+        algorithm = self.spec.agent.algorithm
+        self.agent = REGISTRY.algorithms[algorithm.name](algorithm, self.spec.agent.net, env.info)
+        self.normalizers = Normalizers(self.spec.env, env.info.obs_shape, algorithm.gamma)
+        try:
+            checkpoint = torch.load(files.checkpoint, map_location="cpu", weights_only=True)
+            modules = torch.nn.ModuleDict({"agent": self.agent, "normalizers": self.normalizers})
+            modules.load_state_dict(checkpoint["state_dict"])
+        except Exception as error:
+            raise IntegrityError(f"{files.checkpoint} cannot be loaded: {error}") from error
+        self.agent.frame = self.spec.env.max_frame
+        self.agent.eval()
+
+    def keys(self, seed: int | None = None) -> Keys:
+        """Keys for replays; other than the training's wherever ``seed`` is given."""
+        return Keys(self.spec.meta.seed if seed is None else seed)
+
+    @torch.inference_mode()
+    def act(self, obs: np.ndarray, explore: bool = False) -> Any:
+        """The action for one observation of the environment, as its ``step`` takes it; or a batch of
+        actions for a batch ``[N, *obs_shape]``. Greedy unless ``explore``."""
+        tensor = torch.as_tensor(np.asarray(obs))
+        single = tensor.shape == self.info.obs_shape
+        rows = self.normalizers.obs(tensor[None] if single else tensor)
+        actions = self.to_env(self.agent.act(rows.to(self.info.obs_dtype), explore))
+        return actions[0] if single else actions
+
+    def play(
+        self,
+        episodes: int,
+        explore: bool = False,
+        seed: int | None = None,
+        video: Path | None = None,
+        window: bool = False,
+    ) -> np.ndarray:
+        """Raw returns ``[episodes]``; on the way a ``video`` file (mp4 or gif) or a window.
+
+        Raises MissingError where the environment cannot be rendered.
+        """
+        keys = self.keys(seed)
+        keys.seed_generators(Stream.ENJOY)
+        shown = video is not None or window
+        env: Any = make_env(
+            self.spec.env,
+            keys,
+            Stream.ENJOY,
+            num_envs=1 if shown else episodes,
+            render_mode="rgb_array" if video else "human" if window else None,
+        )
+        each = episodes if shown else 1
+        try:
+            with Camera(env, video) as camera:
+                return evaluate(
+                    self.agent, self.normalizers, env, each, explore, camera if video else None
+                ).flatten()
+        finally:
+            env.close()
+
+
+class Camera:
+    """Takes a picture of an environment at every call, into an mp4 or gif file."""
+
+    def __init__(self, env: Any, path: Path | None):
+        self.env, self.path, self.writer = env, path, None
+        if path is not None and path.suffix not in (".mp4", ".gif"):
+            raise UsageError(f"{path} is neither .mp4 nor .gif")
+
+    def __enter__(self) -> Callable[[], None]:
+        return self.shoot
+
+    def shoot(self) -> None:
+        frame = self.env.render()
+        if frame is None:
+            raise MissingError(f"{self.env.info.name} cannot render pictures")
+        if self.writer is None:
+            self.writer = self._open()
+        self.writer.append_data(frame)
+
+    def _open(self) -> Any:
+        import imageio
+
+        assert self.path is not None
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        fps = self.env.envs.metadata.get("render_fps") or 30
+        if self.path.suffix == ".gif":
+            return imageio.get_writer(self.path, duration=1000 / fps, loop=0)
+        return imageio.get_writer(self.path, fps=fps, macro_block_size=2)
+
+    def __exit__(self, *_) -> None:
+        if self.writer is not None:
+            self.writer.close()
+
+
+def has_display() -> bool:
+    """Whether a window can be opened."""
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")) or os.name == "nt"

@@ -1,0 +1,28 @@
+"""Optimizers by the names a spec gives them."""
+
+from __future__ import annotations
+
+import torch
+from torch.optim import Optimizer
+
+from slm_lightning.errors import SpecError
+from slm_lightning.nets.net import Learner
+
+
+def make_optimizer(learner: Learner) -> Optimizer:
+    """``torch.optim`` by the learner's ``optim_spec``; fused where PyTorch has a fused step.
+
+    Hogwild's GlobalAdam and GlobalRMSprop are the plain ones here. Raises SpecError for an unknown
+    name or keyword.
+    """
+    spec = learner.net.optim_spec
+    name = spec.name.removeprefix("Global")
+    kind = getattr(torch.optim, name, None)
+    if not (isinstance(kind, type) and issubclass(kind, Optimizer)):
+        raise SpecError.at("agent.net.optim_spec.name", f'"{spec.name}" is not in torch.optim')
+    options = {"fused": True} if name in ("Adam", "AdamW", "SGD") else {}
+    options |= spec.model_extra or {}
+    try:
+        return kind(learner.parameters, lr=spec.lr, **options)
+    except (TypeError, ValueError) as error:
+        raise SpecError.at("agent.net.optim_spec", f"{name}: {error}") from None

@@ -1,0 +1,237 @@
+"""Spec files: which spec of a file is meant, with its variables filled in and its overrides set."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slm_lightning.errors import Problem, SpecError, UsageError
+from slm_lightning.spec.parse import SUFFIXES, Form, parse, read_text
+from slm_lightning.spec.wording import did_you_mean, dotted, listed, name_of, shown
+
+NAME = re.compile(r"[a-z0-9_][a-z0-9_.-]{0,63}")
+VARIABLE = re.compile(r"\$\{(\w+)\}")
+TEXT = re.compile(r'"(\\.|[^"\\])*"')
+SECTIONS = frozenset({"agent", "env", "meta"})
+
+
+@dataclass(frozen=True)
+class RawSpec:
+    """One spec as its author wrote it, not yet checked.
+
+    Raises SpecError for a name that is not 1 to 64 characters of ``a-z 0-9 _ . -``.
+    """
+
+    name: str
+    data: dict[str, Any]
+    path: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not NAME.fullmatch(self.name):
+            raise SpecError.at(
+                "name",
+                f"{shown(self.name)} cannot name a spec; it takes 1 to 64 of a-z 0-9 _ . -"
+                " and begins with a letter, digit or _",
+            )
+
+
+def load_spec(
+    source: str | Path | Mapping[str, Any],
+    name: str | None = None,
+    variables: Mapping[str, str] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> RawSpec:
+    """The spec called ``name``, or the only one, of a JSON or YAML file or a dict.
+
+    ``variables`` fill ``${name}`` in the text (``-s``), ``overrides`` set dotted paths (``--set``);
+    text among their values is read as JSON where it is JSON. A variable ``env`` becomes a suffix of
+    the spec's name. Raises SpecError for a file that cannot be read, a name that is not in it, and a
+    variable without a value.
+    """
+    variables = variables or {}
+    specs = read_specs(source, variables)
+    name = _choose(specs, name, _label(source))
+    data = _copy(specs[name])
+    for dotted_path, value in (overrides or {}).items():
+        _override(data, dotted_path, value)
+    _refuse_placeholders(data)
+    name = str(data.pop("name", name)) + _suffix(variables)
+    return RawSpec(name, data, None if isinstance(source, Mapping) else Path(source))
+
+
+def read_specs(
+    source: str | Path | Mapping[str, Any], variables: Mapping[str, str] | None = None
+) -> dict[str, dict[str, Any]]:
+    """The specs of a file or dict by name, templates left out; see :func:`load_spec`.
+
+    Where the top level is itself a spec (``name``, ``agent``, ``env``, ``meta``), it is that one.
+    """
+    where = _label(source)
+    text, form = _text(source)
+    text = _substitute(text, variables or {}, where)
+    try:
+        top = parse(text, where, form)
+    except SpecError:
+        unfilled = set(VARIABLE.findall(TEXT.sub("", text)))
+        if form == "YAML" or not unfilled:
+            raise
+        problems = [Problem(where, f"${{{key}}} has no value") for key in sorted(unfilled)]
+        raise SpecError(problems, _how_to_fill(unfilled)) from None
+    if not isinstance(top, dict):
+        raise SpecError.at(where, "holds no spec: its top level maps names to specs")
+    if SECTIONS & top.keys():
+        if not isinstance(top.get("name"), str):
+            raise SpecError.at(f"{where}: name", "missing; a spec on its own says its name")
+        return {top["name"]: top}
+    return _entries(top, where)
+
+
+def parse_assignments(texts: Iterable[str], option: str) -> dict[str, str]:
+    """``["a=1", …]`` of a command line as a dict. Raises UsageError for one without a key or ``=``."""
+    pairs = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not key.strip() or not equals:
+            raise UsageError(f"{option} {shown(text)}: write it as KEY=VALUE")
+        pairs[key.strip()] = value
+    return pairs
+
+
+def _label(source: str | Path | Mapping[str, Any]) -> str:
+    """How messages call the source."""
+    return "spec" if isinstance(source, Mapping) else name_of(source)
+
+
+def _text(source: str | Path | Mapping[str, Any]) -> tuple[str, Form]:
+    if not isinstance(source, Mapping):
+        path = Path(source)
+        return read_text(path), SUFFIXES[path.suffix.lower()]
+    try:
+        return json.dumps(dict(source)), "JSON"
+    except (TypeError, ValueError, RecursionError) as error:
+        raise SpecError.at(_label(source), f"is not plain data: {error}") from None
+
+
+def _entries(top: dict[str, Any], where: str) -> dict[str, dict[str, Any]]:
+    specs = {}
+    for name, entry in top.items():
+        template = name.startswith("_") and not (isinstance(entry, dict) and "agent" in entry)
+        if template or name == "$schema":
+            continue
+        if not isinstance(entry, dict):
+            raise SpecError.at(f"{where}: {name_of(name)}", f"is {shown(entry)}, not a spec")
+        specs[name] = entry
+    if not specs:
+        raise SpecError.at(where, "holds no spec")
+    return specs
+
+
+def _choose(specs: Mapping[str, Any], name: str | None, where: str) -> str:
+    if name is None and len(specs) == 1:
+        return next(iter(specs))
+    names = listed(map(name_of, specs))
+    if name is None:
+        raise SpecError.at(where, "holds several specs", f"name one of {names}")
+    if name not in specs:
+        message = f"has no spec {shown(name)}{did_you_mean(name, specs)}"
+        raise SpecError.at(where, message, f"it holds {names}")
+    return name
+
+
+def _substitute(text: str, variables: Mapping[str, str], where: str) -> str:
+    """Numbers replace the quotes around them too, so that they are numbers to the parser."""
+    known = set(VARIABLE.findall(text))
+    problems = [
+        Problem(where, f"-s {name_of(key)}: nothing here is ${{{name_of(key)}}}{hint}")
+        for key in variables
+        if key not in known
+        for hint in [did_you_mean(key, known)]
+    ]
+    if problems:
+        raise SpecError(problems)
+    for key, value in variables.items():
+        number = _canonical_number(value)
+        if number is not None:
+            text = text.replace(f'"${{{key}}}"', number)
+        text = text.replace(f"${{{key}}}", value if number is None else number)
+    return text
+
+
+def _canonical_number(text: str) -> str | None:
+    """``4e6`` as ``4000000``; None where ``text`` is no finite number."""
+    try:
+        return str(int(text))
+    except ValueError:
+        pass
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    if not math.isfinite(number):
+        return None
+    return str(int(number)) if number.is_integer() else repr(number)
+
+
+def _suffix(variables: Mapping[str, str]) -> str:
+    """``ALE/Pong-v5`` as ``_pong``."""
+    if "env" not in variables:
+        return ""
+    return "_" + re.split(r"[/:]", variables["env"])[-1].split("-")[0].lower()
+
+
+def _override(data: dict[str, Any], dotted_path: str, value: Any) -> None:
+    *parents, last = dotted_path.split(".")
+    if not all([*parents, last]):
+        raise SpecError.at("", f"--set {shown(dotted_path)}: write the path as a.b.c")
+    section = data
+    for depth, key in enumerate(parents):
+        inner = section.get(key)
+        if inner is None:
+            inner = section[key] = {}
+        if not isinstance(inner, dict):
+            where = dotted(*parents[: depth + 1])
+            raise SpecError.at(
+                where, f"is {shown(inner)}, so there is no {name_of(dotted_path)} to set"
+            )
+        section = inner
+    section[last] = _json_or_text(value) if isinstance(value, str) else value
+
+
+def _json_or_text(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _refuse_placeholders(data: dict[str, Any]) -> None:
+    found = _placeholders(data)
+    if found:
+        problems = [Problem(path, f"{shown(text)} has no value") for path, text in found]
+        names = {name for _, text in found for name in VARIABLE.findall(text)}
+        raise SpecError(problems, _how_to_fill(names))
+
+
+def _placeholders(value: Any, *keys: object) -> list[tuple[str, str]]:
+    """Path and text of every leaf that still says ``${…}``."""
+    if isinstance(value, dict | list):
+        inner = value.items() if isinstance(value, dict) else enumerate(value)
+        return [hit for key, item in inner for hit in _placeholders(item, *keys, key)]
+    unfilled = isinstance(value, str) and VARIABLE.search(value)
+    return [(dotted(*keys), value)] if unfilled else []
+
+
+def _how_to_fill(names: Iterable[str]) -> str:
+    return f"add {' '.join(f'-s {name}=VALUE' for name in sorted(names))}"
+
+
+def _copy(value: Any) -> Any:
+    """A deep copy in which nothing is shared, unlike what YAML's aliases give."""
+    if isinstance(value, dict):
+        return {key: _copy(item) for key, item in value.items()}
+    return [_copy(item) for item in value] if isinstance(value, list) else value

@@ -1,0 +1,202 @@
+"""The sections of a spec against their models: pydantic finds what is wrong, the words are ours."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any, TypeVar, get_args
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from slm_lightning.errors import Problem
+from slm_lightning.spec.model import SpecModel
+from slm_lightning.spec.wording import (
+    closest,
+    did_you_mean,
+    dotted,
+    expectation,
+    listed,
+    shown,
+    similarity,
+)
+
+Model = TypeVar("Model", bound=SpecModel)
+
+LIKENESS = 0.8
+"""Where a section takes keys of its own, one as similar as this to a known key is a misspelling."""
+
+
+class Sections:
+    """Reads the sections of one spec by their dotted paths and gathers every problem on the way.
+
+    ``models`` are those of sections that are always there, by path. A key in the wrong place is sent
+    to the section that has it.
+    """
+
+    def __init__(self, data: dict[str, Any], models: Mapping[str, type[SpecModel]]):
+        self.data = data
+        self._homes: dict[str, str] = {}
+        for path, model in models.items():
+            self._learn_keys(path, model)
+        self._messages: dict[str, str] = {}
+        self._missing: dict[str, str] = {}
+        self._meant: set[str] = set()
+
+    @property
+    def problems(self) -> list[Problem]:
+        """What is wrong; a key that is missing because it is misspelt is one problem, not two."""
+        missing = {path: why for path, why in self._missing.items() if path not in self._meant}
+        return [Problem(*item) for item in {**missing, **self._messages}.items()]
+
+    def get(self, path: str, required: bool = True) -> dict[str, Any] | None:
+        """The section at ``path``; None where it, or what holds it, is absent or no section."""
+        section: Any = self.data
+        for key in path.split("."):
+            if not isinstance(section, dict):
+                return None
+            absent, section = key not in section, section.get(key)
+        if isinstance(section, dict) or (section is None and not required):
+            return section
+        if absent:
+            self._missing[path] = "missing"
+        elif isinstance(section, list):
+            self._report(path, "expected a section, not a list; SLM Lab 4 wrote lists, write the entry")
+        else:
+            self._report(path, f"expected a section, not {shown(section)}")
+        return None
+
+    def text(self, path: str) -> str:
+        """The text at ``path``, empty where there is none."""
+        section, _, key = path.rpartition(".")
+        value = (self.get(section) or {}).get(key, "")
+        if not isinstance(value, str):
+            self._report(path, f"expected text, not {shown(value)}")
+            return ""
+        return value
+
+    def container(self, path: str, model: type[SpecModel]) -> None:
+        """Checks that the section at ``path`` holds no keys but those of ``model``."""
+        section = self.get(path) if path else self.data
+        for key in section or ():
+            if key not in model.model_fields:
+                self._unknown(path, key, model, section or ())
+
+    def component(
+        self, path: str, key: str, known: Mapping[str, type[Model]], elsewhere: Collection[str]
+    ) -> type[Model] | None:
+        """The model of what the section at ``path`` names by ``key``. ``elsewhere`` are names that SLM
+        Lab has."""
+        section = self.get(path)
+        if section is None:
+            return None
+        where, name = f"{path}.{key}", section.get(key)
+        available = f"available are {listed(known)}"
+        if isinstance(name, str) and name in known:
+            self._learn_keys(path, known[name])
+            return known[name]
+        if key not in section:
+            self._missing[where] = f"missing; {available}"
+            for misspelt in (other for other in section if similarity(other, key) >= 0.6):
+                self._report(dotted(path, misspelt), f'unknown key, did you mean "{key}"?')
+                self._meant.add(where)
+        elif not isinstance(name, str):
+            self._report(where, f"expected text, not {shown(name)}; {available}")
+        elif name in elsewhere:
+            self._report(where, f"{name} is not available in this version; {available}")
+        else:
+            hint = did_you_mean(name, known) or did_you_mean(name, elsewhere)
+            self._report(where, f"unknown {path.rpartition('.')[2]} {shown(name)}{hint}; {available}")
+        return None
+
+    def read(self, path: str, model: type[Model] | None) -> Model | None:
+        """The section at ``path`` as ``model``, without the keys that nothing reads; None, once its
+        problems are noted, where it is not well-typed."""
+        section = self.get(path)
+        if section is None or model is None:
+            return None
+        given = {key: value for key, value in section.items() if key not in model.unread}
+        before = len(self.problems)
+        if model.model_config.get("extra") == "allow":
+            self._misspelt(path, given, model)
+        try:
+            parsed = model.model_validate(given)
+        except ValidationError as error:
+            for details in error.errors(include_url=False):
+                self._explain(path, model, given, details)
+            return None
+        return parsed if len(self.problems) == before else None
+
+    def _explain(self, path: str, model: type[SpecModel], value: Any, error: ErrorDetails) -> None:
+        """Notes one error of pydantic, at the innermost field of a model that it is about."""
+        keys: list[str] = []
+        owner: type[SpecModel] | None = model
+        holder, field = model, None
+        for key in error["loc"]:
+            if owner is None:
+                break
+            present = value if isinstance(value, dict) else {}
+            value = present.get(str(key))
+            holder, field = owner, owner.model_fields.get(str(key))
+            keys.append(str(key))
+            owner = _model_in(field.annotation) if field else None
+        where = dotted(path, *keys)
+        if error["type"] == "extra_forbidden":
+            self._unknown(dotted(path, *keys[:-1]), keys[-1], holder, present)
+        elif error["type"] in ("value_error", "assertion_error"):
+            self._report(where, str(error["ctx"]["error"]))
+        elif field is None:
+            self._report(where, f"is not valid: {shown(value)}")
+        elif error["type"] == "missing":
+            self._missing[where] = f"missing; expected {expectation(field)}"
+        else:
+            optional = not field.is_required() and isinstance(field.default, bool | int | float | str)
+            default = f" (default {shown(field.default)})" if optional else ""
+            self._report(where, f"expected {expectation(field)}, not {shown(value)}{default}")
+
+    def _unknown(self, path: str, key: str, model: type[SpecModel], present: Iterable[str]) -> None:
+        absent = [name for name in model.model_fields if name not in present]
+        near = closest(key, absent) or closest(key, model.model_fields)
+        home = self._homes.get(key, path)
+        if home != path:
+            message = f"unknown key here; it belongs in {home}"
+        elif near:
+            message = f'unknown key, did you mean "{near}"?'
+            self._meant.add(dotted(path, near))
+        else:
+            message = f"unknown key; there are {listed(model.model_fields)}"
+        self._report(dotted(path, key), message)
+
+    def _misspelt(self, path: str, section: dict[str, Any], model: type[SpecModel]) -> None:
+        """Notes the free keys of a section that were probably meant to be known ones."""
+        required = {name for name, field in model.model_fields.items() if field.is_required()}
+        for key in section.keys() - model.model_fields.keys():
+            alike = [name for name in model.model_fields if similarity(key, name) >= LIKENESS]
+            near = closest(key, required - section.keys()) or closest(key, alike)
+            if near:
+                self._report(dotted(path, key), f'unknown key, did you mean "{near}"?')
+                self._meant.add(dotted(path, near))
+
+    def _learn_keys(self, path: str, model: type[SpecModel]) -> None:
+        for key, home in _keys(model, path):
+            self._homes.setdefault(key, home)
+
+    def _report(self, path: str, message: str) -> None:
+        self._messages.setdefault(path, message)
+
+
+def _model_in(annotation: Any) -> type[SpecModel] | None:
+    """The model in ``Model`` or ``Model | None``."""
+    for candidate in (annotation, *get_args(annotation)):
+        if isinstance(candidate, type) and issubclass(candidate, SpecModel):
+            return candidate
+    return None
+
+
+def _keys(model: type[SpecModel], path: str) -> Iterator[tuple[str, str]]:
+    """Every key of a model and of those within it, with the path of the section that holds it."""
+    for key, field in model.model_fields.items():
+        if key not in ("name", "type"):
+            yield key, path
+        inner = _model_in(field.annotation)
+        if inner:
+            yield from _keys(inner, f"{path}.{key}" if path else key)

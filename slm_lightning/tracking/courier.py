@@ -1,0 +1,67 @@
+"""Delivering in the background, so that nobody waits for MLflow."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Self
+
+from slm_lightning.errors import LabError
+from slm_lightning.tracking.record import Record
+
+EXIT_SECONDS = 10.0
+"""How long leaving the courier may take."""
+
+_log = logging.getLogger(__name__)
+
+
+class Courier:
+    """A thread that delivers the runs it knows every ``interval`` seconds, and once more at the end.
+
+    ``with Courier(record, run_ids): …`` Leaving waits at most ``EXIT_SECONDS`` for a slow server, says
+    what is not delivered, and leaves that for a later call.
+    """
+
+    def __init__(self, record: Record, run_ids: Iterable[str] = (), interval: float = 5.0):
+        self.record = record
+        self.interval = interval
+        self._run_ids = list(run_ids)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="courier", daemon=True)
+
+    def add(self, run_id: str) -> None:
+        """One more run to deliver."""
+        self._run_ids.append(run_id)
+
+    @property
+    def pending(self) -> int:
+        """Rows and calls that wait, over all runs."""
+        return sum(map(self.record.pending, list(self._run_ids)))
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join(EXIT_SECONDS)
+        if self._thread.is_alive():
+            self.record.pause(60.0)
+        if pending := self.pending:
+            _log.warning("mlflow: %d pending; they are sent when the next run starts", pending)
+
+    def _work(self) -> None:
+        while not self._stop.wait(self.interval):
+            self._round()
+        self._round()
+
+    def _round(self) -> None:
+        for run_id in list(self._run_ids):
+            try:
+                self.record.deliver(run_id)
+            except LabError as error:
+                _log.warning("run %s: %s", run_id[:8], error)

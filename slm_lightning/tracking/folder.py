@@ -1,0 +1,120 @@
+"""The working folder of a run: its journal, its checkpoints, what is still to be sent, its owner."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import socket
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from slm_lightning.errors import StorageError
+from slm_lightning.tracking.journal import JOURNAL
+
+
+class LockedError(StorageError):
+    """Another process works on this run."""
+
+    exit_code = 9
+
+
+class Call(NamedTuple):
+    """A write to MLflow that could not be made yet: a method of ``Record`` and its arguments."""
+
+    method: str
+    arguments: dict[str, Any]
+
+
+class RunFolder:
+    """``runs/<run_id>``. What this class keeps lies in ``.record``. Threads may share an instance."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.journal = path / JOURNAL
+        self._own = path / ".record"
+        self.cursor = self._own / "cursor.json"
+        self._outbox = self._own / "outbox.jsonl"
+        self._lock: IO[str] | None = None
+        self._mutex = threading.Lock()
+
+    @property
+    def is_held(self) -> bool:
+        """Whether this process is the owner."""
+        return self._lock is not None
+
+    def hold(self) -> None:
+        """Makes this process the owner until ``release`` or its end. Raises ``LockedError``."""
+        if self._lock:
+            return
+        self._own.mkdir(parents=True, exist_ok=True)
+        lock = (self._own / "lock").open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            owner = lock.read().strip() or "another process"
+            lock.close()
+            raise LockedError(f"run {self.path.name} is in use by {owner}") from None
+        lock.truncate(0)
+        now = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
+        lock.write(f"process {os.getpid()} on {socket.gethostname()} since {now}")
+        lock.flush()
+        self._lock = lock
+
+    def release(self) -> None:
+        """Gives the run up."""
+        if self._lock:
+            self._lock.close()
+            self._lock = None
+
+    def remove(self) -> None:
+        """Deletes the folder with all that is in it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def outbox(self) -> list[Call]:
+        """The calls that wait, oldest first."""
+        with self._mutex:
+            return self._read_outbox()
+
+    def post(self, call: Call) -> None:
+        """Puts ``call`` behind those that wait. Files outside the folder are copied into it, so that
+        they are still there when the call is made."""
+        self._own.mkdir(parents=True, exist_ok=True)
+        path = Path(call.arguments.get("path") or self.path)
+        if not path.is_relative_to(self.path):
+            kept = self._own / "unsent" / uuid.uuid4().hex / path.name
+            kept.parent.mkdir(parents=True)
+            _ = shutil.copytree(path, kept) if path.is_dir() else shutil.copy2(path, kept)
+            call = call._replace(arguments={**call.arguments, "path": str(kept)})
+        with self._mutex, self._outbox.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(call) + "\n")
+
+    def unpost(self) -> None:
+        """Removes the oldest call that waits."""
+        with self._mutex:
+            calls = self._read_outbox()[1:]
+            aside = self._outbox.with_suffix(".new")
+            aside.write_text("".join(json.dumps(call) + "\n" for call in calls), encoding="utf-8")
+            os.replace(aside, self._outbox)
+
+    def _read_outbox(self) -> list[Call]:
+        if not self._outbox.exists():
+            return []
+        lines = self._outbox.read_text(encoding="utf-8").split("\n")[:-1]
+        return [Call(*json.loads(line)) for line in lines]
+
+
+@contextmanager
+def file_lock(path: Path) -> Iterator[None]:
+    """Waits until no other process holds the lock ``path``, and holds it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,154 @@
+"""Opening the store that holds the record: a SQLite file in ``mlruns/``, or an MLflow server."""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from functools import cached_property
+from pathlib import Path
+
+from mlflow import MlflowClient
+from mlflow.entities import ViewType
+from mlflow.exceptions import MlflowException
+from mlflow.utils.credentials import get_default_host_creds
+from mlflow.utils.rest_utils import http_request
+from sqlalchemy import create_engine, make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from slm_lightning.errors import StorageError
+from slm_lightning.redact import redact
+from slm_lightning.tracking.folder import file_lock
+
+PROBE_SECONDS = 4
+"""How long a server may take to answer the first request."""
+
+
+class Store:
+    """Where runs are recorded: ``root`` (always absolute) with the working folders and, for the
+    default store, the database ``mlflow.db`` and ``artifacts/``.
+
+    ``root`` is the argument, else ``SLM_MLRUNS``, else ``./mlruns``; the store is ``uri``, else
+    ``MLFLOW_TRACKING_URI``, else the database in ``root``. Nothing is created before something is
+    written. Raises ``StorageError`` where an existing store does not open.
+    """
+
+    def __init__(self, root: Path | None = None, uri: str | None = None):
+        self.root = Path(root or os.environ.get("SLM_MLRUNS") or "mlruns").absolute()
+        self.database = self.root / "mlflow.db"
+        default = "sqlite:///" + str(self.database).replace("%", "%25").replace("?", "%3F")
+        self.uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or default
+        self.is_local = self.uri == default
+        self.is_server = self.uri.startswith(("http://", "https://"))
+        if self.exists:
+            _ = self.client
+
+    def __str__(self) -> str:
+        return str(self.root) if self.is_local else redact(self.uri)
+
+    @property
+    def exists(self) -> bool:
+        """False for the default store before its first run."""
+        return not self.is_local or self.database.exists()
+
+    @cached_property
+    def client(self) -> MlflowClient:
+        """The connection. Creates the default store where there is none yet."""
+        if self.is_server:
+            self._probe_server()
+            return MlflowClient(self.uri)
+        with self.guard(), self.lock("schema"):
+            if self.is_local and not (self.root / ".gitignore").exists():
+                (self.root / ".gitignore").write_text("*\n", encoding="utf-8")
+            _check_database(self.uri)
+            return MlflowClient(self.uri)
+
+    @contextmanager
+    def lock(self, name: str) -> Iterator[None]:
+        """Alone, among all processes with this root, at what is called ``name``."""
+        with file_lock(self.root / f"{name}.lock"):
+            yield
+
+    @contextmanager
+    def guard(self) -> Iterator[None]:
+        """Turns what MLflow and its database raise into ``StorageError``."""
+        try:
+            yield
+        except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError) as error:
+            reason = redact(str(error)).strip().splitlines()[0][:300]
+            raise StorageError(
+                f"the record at {self} cannot be used: {reason}", self._hint()
+            ) from error
+
+    def experiment_id(self, name: str) -> str:
+        """The id of experiment ``name``, which is created where there is none."""
+        with self.guard():
+            found = self.client.get_experiment_by_name(name)
+            if found is None:
+                place = None if self.is_server else str(self.root / "artifacts" / slug(name))
+                try:
+                    return self.client.create_experiment(name, artifact_location=place)
+                except MlflowException as error:
+                    if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                        raise
+                    found = self.client.get_experiment_by_name(name)
+        if found is None or found.lifecycle_stage == "deleted":
+            raise StorageError(
+                f'experiment "{name}" was deleted in MLflow',
+                hint="restore it there (mlflow experiments restore), or give the spec another name",
+            )
+        return found.experiment_id
+
+    def experiments(self) -> dict[str, str]:
+        """Name by id of every experiment that is not deleted."""
+        if not self.exists:
+            return {}
+        names: dict[str, str] = {}
+        token = None
+        with self.guard():
+            while True:
+                page = self.client.search_experiments(ViewType.ACTIVE_ONLY, 1000, page_token=token)
+                names |= {experiment.experiment_id: experiment.name for experiment in page}
+                token = page.token
+                if not token:
+                    return names
+
+    def _probe_server(self) -> None:
+        """One quick question: MLflow's own requests wait much longer for a dead server."""
+        credentials = get_default_host_creds(self.uri)
+        try:
+            http_request(credentials, "/health", "GET", max_retries=0, timeout=PROBE_SECONDS)
+        except MlflowException as error:
+            raise StorageError(f"the MLflow server at {self} does not answer", self._hint()) from error
+
+    def _hint(self) -> str:
+        if self.is_server:
+            return "start the server, or unset MLFLOW_TRACKING_URI to record in ./mlruns"
+        return (
+            "check that the folder is writable and the file whole, or set SLM_MLRUNS to another folder"
+        )
+
+
+def slug(name: str) -> str:
+    """``name`` as the name of a folder: ``[a-z0-9_.-]``, at most 64 characters."""
+    return re.sub(r"[^a-z0-9_.-]+", "-", name.lower()).strip(".-")[:64] or "experiment"
+
+
+def _check_database(uri: str) -> None:
+    """Connects once, without the retries of MLflow's own start (100 s); puts SQLite into WAL mode,
+    in which readers and the writer do not wait for each other."""
+    if "://" not in uri or uri.startswith("file:"):
+        raise StorageError(
+            f'"{uri}" is a file store, which MLflow no longer writes',
+            hint="use sqlite:///<absolute path>/mlflow.db or the address of an MLflow server",
+        )
+    url = make_url(uri)
+    if url.get_backend_name() != "sqlite" or not url.database:
+        create_engine(url).connect().close()
+        return
+    Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(url.database, timeout=60)) as connection:
+        connection.execute("pragma journal_mode=wal").fetchall()
+        connection.execute("select count(*) from sqlite_master").fetchall()

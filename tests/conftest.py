@@ -1,0 +1,145 @@
+"""What every test shares: calm surroundings, a spec built by hand, and a short training run."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import settings
+from lightning import Callback, Trainer
+from torch import Tensor
+
+from slm_lightning.algorithms import algorithms
+from slm_lightning.core import Keys
+from slm_lightning.data.collector import Episode
+from slm_lightning.data.memory import MEMORIES
+from slm_lightning.data.rollout_data import RolloutData
+from slm_lightning.envs import make_env
+from slm_lightning.nets.net import BODIES
+from slm_lightning.session import Session
+from slm_lightning.spec.model import AgentSpec, EnvParams, MetaParams, Spec
+
+torch.set_num_threads(1)
+settings.register_profile("lab", max_examples=50, deadline=None, derandomize=True)
+settings.load_profile("lab")
+for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
+    logging.getLogger(name).setLevel(logging.ERROR)
+for text in (".*does not have many workers.*", ".*LeafSpec.*", ".*tensorboardX.*", ".*litlogger.*"):
+    warnings.filterwarnings("ignore", message=text)
+
+ALGORITHMS: dict[str, dict[str, Any]] = {
+    "PPO": {
+        "gamma": 0.99,
+        "lam": 0.95,
+        "clip_eps_spec": {"start_val": 0.2},
+        "entropy_coef_spec": {"start_val": 0.01},
+        "val_loss_coef": 0.5,
+        "time_horizon": 32,
+        "minibatch_size": 32,
+        "training_epoch": 4,
+    },
+    "ActorCritic": {
+        "gamma": 0.99,
+        "lam": 0.95,
+        "entropy_coef_spec": {"start_val": 0.01},
+        "val_loss_coef": 0.5,
+        "training_frequency": 32,
+    },
+    "Reinforce": {
+        "gamma": 0.99,
+        "entropy_coef_spec": {"start_val": 0.01},
+        "training_frequency": 32,
+    },
+}
+"""A short setting of each algorithm, which a test changes key by key."""
+
+
+@pytest.fixture(autouse=True)
+def isolated_surroundings(tmp_path, monkeypatch) -> None:
+    """No test writes into, or reads from, the record or the tracking server of its user."""
+    for name in [name for name in os.environ if name.startswith(("MLFLOW_", "SLM_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("SLM_MLRUNS", str(tmp_path / "mlruns"))
+
+
+def make_spec(
+    algorithm: str | dict[str, Any] = "PPO",
+    env: str | dict[str, Any] = "CartPole-v1",
+    net: dict[str, Any] | None = None,
+    meta: dict[str, Any] | None = None,
+    memory: str = "OnPolicyBatchReplay",
+) -> Spec:
+    """A typed spec from its sections. ``algorithm`` and ``env`` may be a bare name; what a section
+    leaves out is filled in with something small."""
+    algorithm = {"name": algorithm} if isinstance(algorithm, str) else algorithm
+    env = {"name": env} if isinstance(env, str) else env
+    algorithm = ALGORITHMS.get(algorithm["name"], {}) | algorithm
+    net = {"type": "MLPNet", "hid_layers": [16]} | (net or {})
+    return Spec(
+        name="test",
+        agent=AgentSpec(
+            algorithm=algorithms()[algorithm["name"]].Params(**algorithm),
+            memory=MEMORIES[memory](name=memory),
+            net=BODIES[net["type"]].Params(**net),
+        ),
+        env=EnvParams(**{"num_envs": 2, "max_frame": 256} | env),
+        meta=MetaParams(**(meta or {})),
+    )
+
+
+@dataclass
+class Run(Callback):
+    """A finished run of the Trainer, and what was seen after each of its rounds."""
+
+    session: Session
+    data: RolloutData
+    metrics: list[dict[str, float]] = field(default_factory=list)
+    episodes: list[Episode] = field(default_factory=list)
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        self.metrics.append({key: float(value) for key, value in self.session.info.items()})
+        self.episodes += self.data.episodes
+
+    @property
+    def parameters(self) -> dict[str, Tensor]:
+        return {key: value.clone() for key, value in self.session.state_dict().items()}
+
+
+def train(
+    spec: Spec, keys: Keys | None = None, callbacks: Sequence[Callback] = (), accelerator: str = "cpu"
+) -> Run:
+    """Trains ``spec`` to the end of its frames, as a session does, without any record."""
+    keys = keys or Keys(spec.meta.seed)
+    env = make_env(spec.env, keys)
+    run = Run(Session.build(spec, env.info, keys), RolloutData(spec, keys, env))
+    trainer = Trainer(
+        accelerator=accelerator,
+        devices=1,
+        max_epochs=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[run, *callbacks],
+    )
+    trainer.fit(run.session, datamodule=run.data)
+    return run
+
+
+def assert_equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
+    """Two state dicts hold the same numbers, bit for bit."""
+    assert one.keys() == other.keys()
+    for key in one:
+        assert torch.equal(one[key], other[key]), key
+
+
+@pytest.fixture
+def rng() -> torch.Generator:
+    """A generator of a test's own, seeded."""
+    return torch.Generator().manual_seed(0)

@@ -1,0 +1,64 @@
+"""How often exploring policies explore, and that what they do is a valid action."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from slm_lightning.core import ActionSpec
+from slm_lightning.rl.distributions import Categorical, distribution_for
+from slm_lightning.rl.exploration import epsilon_greedy, random_action
+
+ROWS = 20_000
+SPACES = [
+    ActionSpec("discrete", (4,)),
+    ActionSpec("continuous", (3,)),
+    ActionSpec("multi_discrete", (2, 4)),
+    ActionSpec("multi_binary", (3,)),
+]
+
+
+@pytest.mark.parametrize("action", SPACES, ids=lambda action: action.kind)
+def test_random_actions_are_uniform(action):
+    torch.manual_seed(0)
+    draws = random_action(action, ROWS, "cpu")
+    assert draws.shape == (ROWS, *action.shape)
+    assert draws.dtype == action.dtype
+    if action.kind == "continuous":
+        assert draws.abs().max() <= 1
+        frequencies = [((draws[:, 0] * 2 + 2).long(), 4)]
+    elif action.kind == "multi_binary":
+        frequencies = [(draws[:, i], 2) for i in range(3)]
+    else:
+        columns = draws.reshape(ROWS, -1).unbind(-1)
+        frequencies = list(zip(columns, action.sizes))
+    for column, size in frequencies:
+        share = column.bincount(minlength=size) / ROWS
+        assert len(share) == size
+        assert ((share - 1 / size).abs() < 5 * (1 / size / ROWS) ** 0.5).all()
+
+
+@pytest.mark.parametrize("action", SPACES, ids=lambda action: action.kind)
+def test_epsilon_greedy_explores_with_probability_epsilon(action, rng):
+    kind = distribution_for(action)
+    pi = kind([torch.randn(1, size, generator=rng).expand(ROWS, size) for size in kind.heads(action)])
+    torch.manual_seed(0)
+    greedy = pi.mode()
+
+    def same(epsilon: float) -> float:
+        chosen = epsilon_greedy(pi, action, epsilon)
+        assert chosen.shape == greedy.shape
+        assert chosen.dtype == greedy.dtype
+        return (chosen == greedy).reshape(ROWS, -1).all(-1).float().mean().item()
+
+    assert same(0.0) == 1.0
+    by_chance = {"discrete": 1 / 4, "continuous": 0.0, "multi_discrete": 1 / 8, "multi_binary": 1 / 8}
+    expected = 0.7 + 0.3 * by_chance[action.kind]
+    assert abs(same(0.3) - expected) < 5 * (0.25 / ROWS) ** 0.5
+
+
+def test_each_sub_environment_draws_its_own_epsilon():
+    torch.manual_seed(0)
+    pi = Categorical([torch.tensor([[9.0, 0, 0, 0]]).expand(64, 4)])
+    explored = epsilon_greedy(pi, SPACES[0], 0.5) != 0
+    assert 0 < explored.sum() < 64
