@@ -110,7 +110,7 @@ def main() -> None:
             f"({lightning[-1]:+.1f} %), delivery to MLflow {delivery:.2f} s (+{record[-1]:.1f} %)",
             flush=True,
         )
-    print(f"median: Lightning, rows, checkpoints {median(lightning):+.1f} %, MLflow +{median(record):.1f} %")
+    print(f"median: Lightning and rows {median(lightning):+.1f} %, MLflow +{median(record):.1f} %")
 
 
 if __name__ == "__main__":

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import Callback, Trainer
+from lightning import Callback, LightningModule, Trainer
 
 from slm_lightning.core import Keys, Stream
 from slm_lightning.data.collector import Episode
 from slm_lightning.data.evaluate import evaluate
+from slm_lightning.data.rollout_data import RolloutData
 from slm_lightning.envs import make_env
 from slm_lightning.errors import DivergedError
 from slm_lightning.session import Session
@@ -30,7 +31,21 @@ MA_WINDOW = 100
 CHECKPOINT_SECONDS = 30.0
 
 
-class Evaluation(Callback):
+class AfterRound(Callback):
+    """A callback that acts between rounds."""
+
+    def after_round(self, trainer: Trainer, session: Session, data: RolloutData) -> None:
+        """Called when the agent has learned from a round."""
+        raise NotImplementedError
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        assert isinstance(pl_module, Session)
+        self.after_round(trainer, pl_module, pl_module.data)
+
+
+class Evaluation(AfterRound):
     """Greedy episodes in environments of their own: every ``eval_frequency`` frames where
     ``rigorous_eval`` asks for them, and always of the final policy."""
 
@@ -38,8 +53,7 @@ class Evaluation(Callback):
         self.spec, self.keys = spec, keys
         self.next_frame = spec.meta.eval_frequency
 
-    def on_train_batch_end(self, trainer: Trainer, session: Session, *_: Any) -> None:
-        data = trainer.datamodule
+    def after_round(self, trainer: Trainer, session: Session, data: RolloutData) -> None:
         due = self.spec.meta.rigorous_eval > 0 and data.frame >= self.next_frame
         if not (due or data.finished):
             return
@@ -58,7 +72,7 @@ class Evaluation(Callback):
         session.info["eval/episodes"] = torch.tensor(float(episodes))
 
 
-class MetricLog(Callback):
+class MetricLog(AfterRound):
     """Appends a row to ``metrics.jsonl`` for every ``log_frequency`` frames, and a last one.
 
     ``total_reward`` is the mean raw return of the latest 100 training episodes (of the latest one with
@@ -82,12 +96,11 @@ class MetricLog(Callback):
         """Mean of the latest rows' total_reward; NaN before the first episode has ended."""
         return sum(self.rewards) / len(self.rewards) if self.rewards else math.nan
 
-    def on_train_start(self, trainer: Trainer, session: Session) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.started = time.monotonic()
         self.file = self.path.open("a", encoding="utf-8")
 
-    def on_train_batch_end(self, trainer: Trainer, session: Session, *_: Any) -> None:
-        data = trainer.datamodule
+    def after_round(self, trainer: Trainer, session: Session, data: RolloutData) -> None:
         num_envs = self.spec.env.num_envs
         episodes = deque(data.episodes)
         rows = []
@@ -142,7 +155,7 @@ class MetricLog(Callback):
                 "lower the learning rate, clip gradients, or normalise rewards",
             )
 
-    def teardown(self, trainer: Trainer, session: Session, stage: str) -> None:
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self.file.close()
 
     def state_dict(self) -> dict[str, Any]:
@@ -155,7 +168,7 @@ class MetricLog(Callback):
             setattr(self, key, deque(value, held.maxlen) if isinstance(held, deque) else value)
 
 
-class Checkpoints(Callback):
+class Checkpoints(AfterRound):
     """``ckpt-best`` (highest total_reward_ma) and ``ckpt-last``, each written whole or not at all.
 
     The best policy is held in memory and goes to disk with ckpt-last: every 30 seconds, when the
@@ -166,20 +179,20 @@ class Checkpoints(Callback):
         self.folder, self.metrics = folder, metrics
         self.best: dict[str, Any] | None = None
 
-    def on_train_start(self, trainer: Trainer, session: Session) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.written = time.monotonic()
 
-    def on_train_batch_end(self, trainer: Trainer, session: Session, *_: Any) -> None:
+    def after_round(self, trainer: Trainer, session: Session, data: RolloutData) -> None:
         if self.metrics.improved:
             state = {key: value.clone() for key, value in session.state_dict().items()}
             self.best = {
                 "state_dict": state,
-                "frame": trainer.datamodule.frame,
+                "frame": data.frame,
                 "total_reward_ma": self.metrics.total_reward_ma,
             }
         due = time.monotonic() - self.written >= CHECKPOINT_SECONDS
-        if due or trainer.datamodule.finished or trainer.should_stop:
+        if due or data.finished or trainer.should_stop:
             self._save(trainer)
 
     def _save(self, trainer: Trainer) -> None:
@@ -191,7 +204,7 @@ class Checkpoints(Callback):
         self.written = time.monotonic()
 
 
-class Progress(Callback):
+class Progress(AfterRound):
     """Tells whoever watches how far the session is, at most five times a second; and stops the
     session after the current round when ``stop()`` says so."""
 
@@ -201,11 +214,11 @@ class Progress(Callback):
         self.metrics, self.report, self.stop = metrics, report, stop
         self.told = 0.0
 
-    def on_train_batch_end(self, trainer: Trainer, session: Session, *_: Any) -> None:
+    def after_round(self, trainer: Trainer, session: Session, data: RolloutData) -> None:
         now = time.monotonic()
-        if now - self.told >= 0.2 or trainer.datamodule.finished:
+        if now - self.told >= 0.2 or data.finished:
             self.told = now
-            self.report(trainer.datamodule.frame, self.metrics.total_reward_ma)
+            self.report(data.frame, self.metrics.total_reward_ma)
         trainer.should_stop = trainer.should_stop or self.stop()
 
 

@@ -1,7 +1,7 @@
 """The types that every part of the lab shares.
 
-Shapes are named here once: ``T`` vector steps of a rollout, ``N`` sub-environments, ``K`` updates,
-``B`` rows of a minibatch. A *frame* is one agent decision in one sub-environment, so a vector step
+Shapes are named here once: ``T`` vector steps of a rollout, ``N`` sub-environments, ``B`` rows of a
+minibatch. A *frame* is one agent decision in one sub-environment, so a vector step
 is ``N`` frames. A *round* is the beat of training: collect some frames, then learn from them.
 """
 
@@ -18,7 +18,7 @@ from torch import Tensor
 
 
 class Batch(NamedTuple):
-    """Experience to learn from: a rollout ``[T, N, ...]`` or replay samples ``[K, B, ...]``.
+    """Experience to learn from: a rollout ``[T, N, ...]``.
 
     ``next_obs`` is the true successor of ``obs``, also where an episode ends. ``terminated`` cuts the
     bootstrap; ``terminated`` or ``truncated`` cuts the return and the λ-chain.
@@ -31,8 +31,6 @@ class Batch(NamedTuple):
     terminated: Tensor  # [T, N] bool
     truncated: Tensor  # [T, N] bool
     version: int  # updates of the agent that collected it; asserted on on-policy data
-    index: Tensor | None = None  # [K, B] rows of a replay sample
-    weight: Tensor | None = None  # [K, B] importance weights of a replay sample
 
     @property
     def done(self) -> Tensor:
@@ -41,9 +39,8 @@ class Batch(NamedTuple):
 
     def flatten(self) -> Batch:
         """Time and sub-environments merged: ``[T, N, ...]`` to ``[T * N, ...]``."""
-        return self._replace(
-            **{k: v.flatten(0, 1) for k, v in self._asdict().items() if isinstance(v, Tensor)}
-        )
+        tensors = {k: v.flatten(0, 1) for k, v in self._asdict().items() if k != "version"}
+        return self._replace(**tensors)
 
 
 @dataclass(frozen=True)

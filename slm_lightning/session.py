@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from slm_lightning.algorithms import algorithms
 from slm_lightning.algorithms.agent import Agent, Info
 from slm_lightning.core import Batch, EnvInfo, Keys, Stream
+from slm_lightning.data.rollout_data import RolloutData
 from slm_lightning.nets.optim import make_optimizer
 from slm_lightning.rl.normalizers import Normalizers
 from slm_lightning.rl.schedules import lr_schedule
@@ -40,6 +41,11 @@ class Session(LightningModule):
         agent = algorithms()[algorithm.name](algorithm, spec.agent.net, env)
         return cls(agent, Normalizers(spec.env, env.obs_shape, algorithm.gamma))
 
+    @property
+    def data(self) -> RolloutData:
+        """The DataModule that feeds this session."""
+        return self.trainer.datamodule  # type: ignore[attr-defined]
+
     def configure_optimizers(self) -> list[Optimizer]:
         self.optims = {name: make_optimizer(learner) for name, learner in self.learners.items()}
         self.lr_schedules = [
@@ -52,10 +58,9 @@ class Session(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         if self.agent.on_policy:
             assert batch.version == self.version, "an on-policy rollout of an older policy"
-        data = self.trainer.datamodule
         for schedule in self.lr_schedules:
-            schedule.step(data.round_start)
-        self.agent.frame = data.frame
+            schedule.step(self.data.round_start)
+        self.agent.frame = self.data.frame
         self.info = self.agent.learn(batch, self.optimize)
         self.version += 1
 

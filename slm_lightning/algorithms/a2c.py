@@ -57,8 +57,8 @@ class ActorCritic(Agent):
 
         @property
         def horizon(self) -> int:
-            use_n = self.lam is None and self.num_step_returns is not None
-            return self.num_step_returns if use_n else self.training_frequency
+            n = self.num_step_returns if self.lam is None else None
+            return n or self.training_frequency
 
     on_policy = True
     actions = frozenset({"discrete", "continuous", "multi_discrete", "multi_binary"})

@@ -110,7 +110,7 @@ class Collector:
         return buffers
 
     def _finish(self, buffers: Batch, steps: int, version: int) -> tuple[Batch, list[Episode]]:
-        batch = Batch(*(rows[:steps] for rows in buffers[:6]), version=version)
+        batch = Batch._make((*(rows[:steps] for rows in buffers[:6]), version))
         start = self.frame - steps * self.env.info.num_envs
         episodes = self.tracker.update(batch.reward, batch.done, start)
         reward = self.normalizers.reward(batch.reward, batch.terminated)

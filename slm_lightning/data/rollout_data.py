@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning import LightningDataModule
@@ -49,7 +49,7 @@ class RolloutData(LightningDataModule):
 
     def train_dataloader(self) -> RoundLoader:
         assert self.trainer is not None
-        session = self.trainer.lightning_module
+        session: Any = self.trainer.lightning_module
         device = self.trainer.strategy.root_device
         self.collector = Collector(self.env, session.agent, session.normalizers, device)
         return RoundLoader(self)
@@ -61,7 +61,7 @@ class RolloutData(LightningDataModule):
             return None
         horizon = self.spec.agent.algorithm.horizon
         self.round_start = self.frame
-        version = self.trainer.lightning_module.version
+        version = cast(int, self.trainer.lightning_module.version)
         self.keys.seed_generators(Stream.BLOCK, self.rounds)
         if self.spec.agent.memory.name == "OnPolicyReplay":
             limit = self._steps_left()

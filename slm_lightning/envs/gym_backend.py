@@ -60,7 +60,7 @@ class GymVectorEnv:
         self.info = EnvInfo(
             name=params.name,
             num_envs=self.num_envs,
-            obs_shape=self.envs.single_observation_space.shape,
+            obs_shape=tuple(self.envs.single_observation_space.shape or ()),
             obs_dtype=_obs_dtype(self.envs.single_observation_space),
             action=self.actions.spec,
             max_episode_steps=time_limit(params),
@@ -86,7 +86,7 @@ class GymVectorEnv:
         return Step(next_obs, reward, terminated, truncated, obs)
 
     def render(self) -> np.ndarray | None:
-        frames = self.envs.render()
+        frames: Any = self.envs.render()
         return frames[0] if frames else None
 
     def close(self) -> None:
@@ -95,7 +95,7 @@ class GymVectorEnv:
         else:
             self.envs.close()
 
-    def _seeds(self) -> list[int]:
+    def _seeds(self) -> list[int | None]:
         return [self.keys.seed_for(self.stream, i, int(e)) for i, e in enumerate(self.episode)]
 
 

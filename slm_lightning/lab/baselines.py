@@ -61,7 +61,7 @@ def random_baseline(name: str, kwargs: Mapping[str, Any], cache: Path) -> Baseli
 
 def _measure_into(cache: Path, key: str, name: str, kwargs: Mapping[str, Any]) -> Baseline | None:
     cache.parent.mkdir(parents=True, exist_ok=True)
-    if True:
+    with FileLock(f"{cache}.lock"):
         table = read_table(cache)
         if key not in table:
             try:

@@ -41,7 +41,7 @@ class Outcome(NamedTuple):
 class Running(NamedTuple):
     """A session's process, and the pipe it reports through."""
 
-    index: int
+    job: int
     process: BaseProcess
     pipe: Connection
 
@@ -68,10 +68,16 @@ def run_jobs(
     waiting = deque(range(len(jobs)))
     running: list[Running] = []
     outcomes: dict[int, Outcome] = {}
-    stop = StopSignal(
-        first=lambda: [run.process.terminate() for run in running],  # type: ignore[func-returns-value]
-        again=lambda: [run.process.kill() for run in running],  # type: ignore[func-returns-value]
-    )
+
+    def ask_to_stop() -> None:
+        for run in running:
+            run.process.terminate()
+
+    def kill() -> None:
+        for run in running:
+            run.process.kill()
+
+    stop = StopSignal(first=ask_to_stop, again=kill)
     with stop:
         while running or (waiting and not stop()):
             while waiting and len(running) < at_once and not stop():
@@ -81,8 +87,8 @@ def run_jobs(
                 outcome = _read(run, on_progress, stop)
                 if outcome is not None:
                     running.remove(run)
-                    outcomes[run.index] = outcome
-                    on_end(run.index, outcome)
+                    outcomes[run.job] = outcome
+                    on_end(run.job, outcome)
     for index in waiting:
         outcomes[index] = Outcome("stopped", "not started")
         on_end(index, outcomes[index])
@@ -117,7 +123,7 @@ def _read(
         run.process.join()
         run.pipe.close()
         return message
-    on_progress(run.index, *message)
+    on_progress(run.job, *message)
     return None
 
 

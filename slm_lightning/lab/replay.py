@@ -137,7 +137,8 @@ class Camera:
     """Takes a picture of an environment at every call, into an mp4 or gif file."""
 
     def __init__(self, env: Any, path: Path | None):
-        self.env, self.path, self.writer = env, path, None
+        self.env, self.path = env, path
+        self.writer: Any = None
         if path is not None and path.suffix not in (".mp4", ".gif"):
             raise UsageError(f"{path} is neither .mp4 nor .gif")
 

@@ -20,15 +20,22 @@ from slm_lightning.lab import graphs
 from slm_lightning.lab.analysis import session_scalars, trial_curve, trial_scalars
 from slm_lightning.lab.baselines import random_baseline
 from slm_lightning.lab.job import Job
-from slm_lightning.lab.launch import Outcome, run_jobs
+from slm_lightning.lab.launch import Outcome, Status, run_jobs
 from slm_lightning.lab.preflight import device_of
 from slm_lightning.lab.signals import StopSignal
 from slm_lightning.provenance import Provenance
 from slm_lightning.spec.load import RawSpec
 from slm_lightning.spec.model import Spec
 from slm_lightning.tracking import Courier, Record, flatten
+from slm_lightning.tracking.record import Kind
+from slm_lightning.tracking.record import Status as RunStatus
 
-RUN_STATUS = {"done": "FINISHED", "stopped": "KILLED", "failed": "FAILED", "diverged": "FAILED"}
+RUN_STATUS: dict[Status, RunStatus] = {
+    "done": "FINISHED",
+    "stopped": "KILLED",
+    "failed": "FAILED",
+    "diverged": "FAILED",
+}
 CURVES = ("total_reward", "total_reward_ma", "eval/return")
 
 
@@ -60,10 +67,11 @@ class Result:
         return graphs.table([session.metrics for session in self.sessions])
 
     @property
-    def status(self) -> str:
+    def status(self) -> Status:
         """``done``, or how the worst session ended: ``failed``, ``diverged``, ``stopped``."""
         found = {session.outcome.status for session in self.sessions}
-        return next(s for s in ("failed", "diverged", "stopped", "done") if s in found)
+        worst_first: tuple[Status, ...] = ("failed", "diverged", "stopped", "done")
+        return next(status for status in worst_first if status in found)
 
     def error(self) -> LabError | None:
         """The failure to report, or None when every session is done."""
@@ -123,7 +131,7 @@ class Trial:
             )
         return self._close(outcomes, stop)
 
-    def _create(self, name: str, kind: str, parent: str | None, tags: dict[str, str]) -> str:
+    def _create(self, name: str, kind: Kind, parent: str | None, tags: dict[str, str]) -> str:
         return self.record.create_run(
             experiment=self.spec.name,
             name=name,
@@ -149,7 +157,7 @@ class Trial:
     def _on_end(self, index: int, outcome: Outcome) -> None:
         run_id = self.session_ids[index]
         self.record.deliver(run_id, final=True)
-        tags = {"slm.status": outcome.status}
+        tags: dict[str, str] = {"slm.status": outcome.status}
         if outcome.message:
             tags["slm.reason"] = outcome.message
         self.record.set_tags(run_id, tags)

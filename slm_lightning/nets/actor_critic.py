@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 
@@ -66,7 +64,7 @@ class ActorCriticNet(nn.Module):
         pi, extra = self.actor(obs, temperature)
         return pi, (extra if self.critic is None else self.critic(obs))[0].squeeze(-1)
 
-    def learners(self) -> dict[Literal["agent", "actor", "critic"], Learner]:
+    def learners(self) -> dict[str, Learner]:
         """One optimizer named ``agent`` when shared, else ``actor`` and ``critic``."""
         if self.critic is None:
             return {"agent": self.actor.learner()}

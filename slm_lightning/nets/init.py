@@ -29,7 +29,7 @@ def gain_of(name: str) -> float:
     """Gain that keeps the variance through activation ``name``; 1 where PyTorch knows none."""
     known = name.lower().replace("leakyrelu", "leaky_relu")
     try:
-        return nn.init.calculate_gain(known)
+        return nn.init.calculate_gain(known)  # type: ignore[arg-type]
     except ValueError:
         return 1.0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 from torch.nn import Parameter
@@ -13,7 +13,7 @@ from slm_lightning.nets.init import activation, initialise
 from slm_lightning.nets.mlp import MLPNet
 from slm_lightning.spec.model import LossSpec, NetParams
 
-BODIES = {"MLPNet": MLPNet}
+BODIES: dict[str, Any] = {"MLPNet": MLPNet}
 
 
 class Learner(NamedTuple):

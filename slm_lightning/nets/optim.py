@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch.optim import Optimizer
 
@@ -17,10 +19,10 @@ def make_optimizer(learner: Learner) -> Optimizer:
     """
     spec = learner.net.optim_spec
     name = spec.name.removeprefix("Global")
-    kind = getattr(torch.optim, name, None)
-    if not (isinstance(kind, type) and issubclass(kind, Optimizer)):
+    kind: Any = getattr(torch.optim, name, None)
+    if not (isinstance(kind, type) and Optimizer in kind.__mro__[1:]):
         raise SpecError.at("agent.net.optim_spec.name", f'"{spec.name}" is not in torch.optim')
-    options = {"fused": True} if name in ("Adam", "AdamW", "SGD") else {}
+    options: dict[str, Any] = {"fused": True} if name in ("Adam", "AdamW", "SGD") else {}
     options |= spec.model_extra or {}
     try:
         return kind(learner.parameters, lr=spec.lr, **options)

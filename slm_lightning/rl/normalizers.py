@@ -126,6 +126,7 @@ class PercentileScale(nn.Module):
     never below 1 (Hafner et al. 2023, eq. 11)."""
 
     bounds: Tensor
+    started: Tensor
 
     def __init__(self) -> None:
         super().__init__()

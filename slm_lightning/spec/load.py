@@ -12,7 +12,7 @@ from typing import Any
 
 from slm_lightning.errors import Problem, SpecError, UsageError
 from slm_lightning.spec.parse import SUFFIXES, Form, parse, read_text
-from slm_lightning.spec.wording import did_you_mean, dotted, listed, name_of, shown
+from slm_lightning.spec.wording import did_you_mean, dotted, file_name, listed, name_of, shown
 
 NAME = re.compile(r"[a-z0-9_][a-z0-9_.-]{0,63}")
 VARIABLE = re.compile(r"\$\{(\w+)\}")
@@ -24,12 +24,14 @@ SECTIONS = frozenset({"agent", "env", "meta"})
 class RawSpec:
     """One spec as its author wrote it, not yet checked.
 
-    Raises SpecError for a name that is not 1 to 64 characters of ``a-z 0-9 _ . -``.
+    ``native`` says that it was written for this lab: it gives ``meta.seed``, which SLM Lab's specs do
+    not have. Raises SpecError for a name that is not 1 to 64 characters of ``a-z 0-9 _ . -``.
     """
 
     name: str
     data: dict[str, Any]
     path: Path | None = None
+    native: bool = False
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
@@ -57,11 +59,13 @@ def load_spec(
     specs = read_specs(source, variables)
     name = _choose(specs, name, _label(source))
     data = _copy(specs[name])
+    meta = data.get("meta")
+    native = isinstance(meta, dict) and "seed" in meta
     for dotted_path, value in (overrides or {}).items():
         _override(data, dotted_path, value)
     _refuse_placeholders(data)
     name = str(data.pop("name", name)) + _suffix(variables)
-    return RawSpec(name, data, None if isinstance(source, Mapping) else Path(source))
+    return RawSpec(name, data, None if isinstance(source, Mapping) else Path(source), native)
 
 
 def read_specs(
@@ -91,6 +95,11 @@ def read_specs(
     return _entries(top, where)
 
 
+def variables_in(source: str | Path | Mapping[str, Any]) -> set[str]:
+    """The names that a file or dict says as ``${name}``. Raises SpecError where it cannot be read."""
+    return set(VARIABLE.findall(_text(source)[0]))
+
+
 def parse_assignments(texts: Iterable[str], option: str) -> dict[str, str]:
     """``["a=1", …]`` of a command line as a dict. Raises UsageError for one without a key or ``=``."""
     pairs = {}
@@ -104,7 +113,7 @@ def parse_assignments(texts: Iterable[str], option: str) -> dict[str, str]:
 
 def _label(source: str | Path | Mapping[str, Any]) -> str:
     """How messages call the source."""
-    return "spec" if isinstance(source, Mapping) else name_of(source)
+    return "spec" if isinstance(source, Mapping) else file_name(source)
 
 
 def _text(source: str | Path | Mapping[str, Any]) -> tuple[str, Form]:

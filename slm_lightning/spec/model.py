@@ -189,6 +189,11 @@ class AlgorithmParams(SpecModel):
     gamma: Fraction
     """Discount factor γ."""
 
+    @property
+    def horizon(self) -> int:
+        """What one round collects: vector steps, or episodes where the memory counts those."""
+        raise NotImplementedError
+
 
 class MemoryParams(SpecModel):
     """Keys that every memory shares."""

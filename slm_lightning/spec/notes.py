@@ -4,7 +4,7 @@ the one its paper or author meant, and the user is told, one sentence for each d
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from slm_lightning.spec.load import RawSpec
@@ -15,24 +15,10 @@ ONE_DIMENSIONAL = ("Pendulum", "InvertedPendulum", "InvertedDoublePendulum", "Mo
 
 
 def notes(raw: RawSpec, spec: Spec) -> list[str]:
-    """One sentence for each key of ``raw`` that SLM Lab ignored, misread or never read.
-
-    There are none for a resolved spec, which spells out every key and so can only mean ours.
-    """
-    if _complete(raw.data, spec.to_dict(), ignore={"name", "search"}):
-        return []
-    return [note for rule in RULES for note in rule(raw.data, spec)]
-
-
-def _complete(given: Any, whole: Mapping[str, Any], ignore: Collection[str] = ()) -> bool:
-    """Whether ``given`` has every key of ``whole``, at every depth."""
-    if not isinstance(given, dict):
-        return True
-    return all(
-        key in given and (not isinstance(value, dict) or _complete(given[key], value))
-        for key, value in whole.items()
-        if key not in ignore
-    )
+    """One sentence for each key of ``raw`` that nothing reads, and for each that SLM Lab ignored or
+    misread; of the latter there are none for a spec written for this lab, resolved ones included."""
+    rules = (_unread,) if raw.native else (_unread, *RULES)
+    return [note for rule in rules for note in rule(raw.data, spec)]
 
 
 def _unread(raw: dict[str, Any], spec: Spec) -> Iterator[str]:
@@ -132,7 +118,6 @@ def _n_step_episodes(raw: dict[str, Any], spec: Spec) -> Iterator[str]:
 
 
 RULES = (
-    _unread,
     _max_t,
     _head_init,
     _log_std,
@@ -141,4 +126,4 @@ RULES = (
     _ppo_entropy,
     _n_step_episodes,
 )
-"""Each finds one kind of difference. A rule is given the spec as written and as resolved."""
+"""Each finds one kind of difference, from the spec as written and as resolved."""

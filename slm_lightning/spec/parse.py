@@ -16,7 +16,7 @@ from yaml.constructor import ConstructorError
 from yaml.nodes import MappingNode, Node, ScalarNode
 
 from slm_lightning.errors import Problem, SpecError
-from slm_lightning.spec.wording import closest, dotted, name_of, shown
+from slm_lightning.spec.wording import closest, dotted, file_name, shown
 
 Form = Literal["JSON", "YAML"]
 SUFFIXES: dict[str, Form] = {".json": "JSON", ".yaml": "YAML", ".yml": "YAML"}
@@ -27,7 +27,7 @@ MAX_VALUES = 1_000_000
 
 def read_text(path: Path) -> str:
     """The text of a spec file. Raises SpecError where it is no readable UTF-8 file of at most 1 MiB."""
-    where = name_of(path)
+    where = file_name(path)
     try:
         if path.is_dir():
             raise SpecError.at(where, "is a folder, not a spec file", _files_in(path))
@@ -124,8 +124,8 @@ def _files_in(folder: Path) -> str:
 def _files_near(path: Path) -> str:
     known = [*path.parent.glob("*"), *Path("specs").glob("**/*")]
     known = [p for p in known if p.suffix.lower() in SUFFIXES]
-    name = closest(path.name, {p.name for p in known})
-    near = sorted({str(p) for p in known if p.name == name})[:3]
+    stem = closest(path.stem, {p.stem for p in known})
+    near = sorted({str(p) for p in known if p.stem == stem})[:3]
     return f"did you mean {' or '.join(near)}?" if near else ""
 
 

@@ -15,17 +15,22 @@ SHOWN = 60
 """Characters of a value or name that a message repeats."""
 
 
-def shown(value: Any) -> str:
+def shown(value: Any, limit: int = SHOWN) -> str:
     """``value`` as JSON on one line, cut where it is long."""
     text = json.dumps(value, ensure_ascii=False, default=str)
     if not text.isprintable():
         text = json.dumps(value, default=str)
-    return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
+    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def name_of(key: object) -> str:
     """``key`` without quotes, on one line."""
     return shown(str(key))[1:].removesuffix('"')
+
+
+def file_name(path: object) -> str:
+    """A path on one line, whole but for absurd ones."""
+    return shown(str(path), limit=500)[1:].removesuffix('"')
 
 
 def dotted(*keys: object) -> str:

@@ -23,6 +23,7 @@ from slm_lightning.redact import redact
 from slm_lightning.tracking.folder import Call, LockedError, RunFolder
 from slm_lightning.tracking.journal import Cursor, Point, batches, unread
 from slm_lightning.tracking.query import Reader, visible_files
+from slm_lightning.tracking.store import reason
 
 Kind = Literal["experiment", "trial", "session"]
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
@@ -205,7 +206,7 @@ class Record(Reader):
                 return
             except (MlflowException, OSError) as error:
                 if not _is_passing(error):
-                    raise StorageError(f"MLflow refuses to {method}: {_reason(error)}") from error
+                    raise StorageError(f"MLflow refuses to {method}: {reason(error)}") from error
                 self._note(error)
             finally:
                 self._turn.release()
@@ -220,7 +221,7 @@ class Record(Reader):
             except (MlflowException, OSError) as error:
                 if _is_passing(error):
                     raise
-                _log.warning("run %s: %s is given up: %s", run_id[:8], call.method, _reason(error))
+                _log.warning("run %s: %s is given up: %s", run_id[:8], call.method, reason(error))
             folder.unpost()
 
     def _make(self, run_id: str, call: Call) -> None:
@@ -259,7 +260,7 @@ class Record(Reader):
             self._warned = True
             _log.warning(
                 "the record at %s does not take new values: %s. Training goes on; they wait in %s",
-                *(self, _reason(error), self.root / "runs"),
+                *(self, reason(error), self.root / "runs"),
             )
 
 
@@ -296,10 +297,8 @@ def _is_passing(error: Exception) -> bool:
     """Whether the same call may well be taken later: not where MLflow has looked at it and said no."""
     if isinstance(error, MlflowException):
         status = error.get_http_status_code()
+    elif isinstance(error, FileNotFoundError):
+        return False
     else:
         status = getattr(getattr(error, "response", None), "status_code", 500)
     return status >= 500 or status in (401, 403, 408, 429)
-
-
-def _reason(error: Exception) -> str:
-    return redact(str(error)).strip().split("\n")[0][:200]

@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from slm_lightning.errors import StorageError
 from slm_lightning.redact import redact
+from slm_lightning.tracking import settings
 from slm_lightning.tracking.folder import file_lock
 
 PROBE_SECONDS = 4
@@ -36,6 +37,7 @@ class Store:
     """
 
     def __init__(self, root: Path | None = None, uri: str | None = None):
+        settings.apply()
         self.root = Path(root or os.environ.get("SLM_MLRUNS") or "mlruns").absolute()
         self.database = self.root / "mlflow.db"
         default = "sqlite:///" + str(self.database).replace("%", "%25").replace("?", "%3F")
@@ -134,6 +136,14 @@ class Store:
 def slug(name: str) -> str:
     """``name`` as the name of a folder: ``[a-z0-9_.-]``, at most 64 characters."""
     return re.sub(r"[^a-z0-9_.-]+", "-", name.lower()).strip(".-")[:64] or "experiment"
+
+
+def reason(error: Exception) -> str:
+    """The first line that says something of what MLflow and SQLAlchemy say in many, without secrets."""
+    lines = [
+        line for line in redact(str(error)).strip().splitlines() if not line.startswith("(raised as")
+    ]
+    return lines[0][:200] if lines else type(error).__name__
 
 
 def _check_database(uri: str) -> None:

@@ -14,12 +14,6 @@ from slm_lightning.tracking.ui import server
 from tests.tracking.support import Relay
 
 
-@pytest.fixture(autouse=True)
-def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("MLFLOW_TRACKING_URI", "SLM_MLRUNS"):
-        monkeypatch.delenv(name, raising=False)
-
-
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with MLflow's schema, made once because that takes seconds."""

@@ -1,0 +1,379 @@
+"""Spec files: formats, names, variables, overrides, and every way a file can be wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from slm_lightning.errors import SpecError, UsageError
+from slm_lightning.spec.load import RawSpec, load_spec, parse_assignments, read_specs, variables_in
+from tests.spec.conftest import PPO
+
+YAML = """
+_meta: &meta
+  distributed: false
+  max_session: 4
+
+_net: &net
+  type: MLPNet
+  hid_layers: [64]
+  optim_spec: &adam
+    name: Adam
+    lr: 3e-4
+
+one:
+  agent:
+    algorithm: {name: PPO}
+    net:
+      <<: *net
+      hid_layers: [32]
+      critic_optim_spec:
+        <<: *adam
+        lr: 1.0e-3
+  env:
+    name: ${env}
+    max_frame: ${max_frame}
+  meta: *meta
+
+two:
+  agent: {net: *net}
+  env: {name: CartPole-v1}
+  meta:
+    <<: *meta
+    max_session: 1
+"""
+
+
+def message_of(*args, **kwargs) -> str:
+    with pytest.raises(SpecError) as caught:
+        load_spec(*args, **kwargs)
+    assert caught.value.exit_code == 2
+    return f"{caught.value} | {caught.value.hint}"
+
+
+class TestFormats:
+    def test_json_and_yaml_say_the_same(self, write):
+        assert load_spec(write({"a": PPO})).data == PPO
+        assert load_spec(write(json.dumps({"a": PPO}), "spec.yaml")).data == PPO
+
+    def test_yaml_anchors_and_merges(self, write):
+        spec = load_spec(write(YAML, "spec.yml"), "one", {"env": "ALE/Pong-v5", "max_frame": "1e7"})
+        net = spec.data["agent"]["net"]
+        assert net["type"] == "MLPNet" and net["hid_layers"] == [32]
+        assert net["critic_optim_spec"] == {"name": "Adam", "lr": 1e-3}
+        assert spec.data["env"] == {"name": "ALE/Pong-v5", "max_frame": 10_000_000}
+        assert spec.data["meta"] == {"distributed": False, "max_session": 4}
+
+    def test_templates_are_no_specs(self, write):
+        assert list(read_specs(write(YAML, "spec.yml"))) == ["one", "two"]
+
+    def test_an_entry_with_an_agent_is_a_spec_whatever_its_name(self, write):
+        assert list(read_specs(write({"_a": PPO, "_b": {"x": 1}}))) == ["_a"]
+
+    def test_schema_key_is_for_editors(self, write):
+        assert list(read_specs(write({"$schema": "schema.json", "a": PPO}))) == ["a"]
+
+    def test_a_file_may_be_one_spec(self, write):
+        spec = load_spec(write({"name": "alone", **PPO}))
+        assert spec == RawSpec("alone", PPO, spec.path)
+
+    def test_a_dict_is_read_like_a_file(self):
+        assert load_spec({"a": PPO}).data == PPO
+        assert load_spec({"name": "a", **PPO}) == RawSpec("a", PPO)
+        assert (
+            load_spec({"a": {**PPO, "env": {"name": "${env}"}}}, variables={"env": "X-v0"}).name
+            == "a_x"
+        )
+
+    def test_a_byte_order_mark_is_no_error(self, write):
+        assert load_spec(write(b"\xef\xbb\xbf" + json.dumps({"a": PPO}).encode())).name == "a"
+
+    def test_yaml_dates_stay_text(self, write):
+        path = write("a: {agent: {name: 2020-13-45}, env: {}, meta: {}}", "spec.yaml")
+        assert load_spec(path).data["agent"]["name"] == "2020-13-45"
+
+    def test_yaml_aliases_do_not_share(self, write):
+        text = "a:\n  agent: {x: &x {lr: 1}, y: *x}\n  env: {}\n"
+        spec = load_spec(write(text, "spec.yaml"), overrides={"agent.x.lr": 2})
+        assert spec.data["agent"] == {"x": {"lr": 2}, "y": {"lr": 1}}
+
+
+class TestNames:
+    def test_the_only_spec_needs_no_name(self, write):
+        assert load_spec(write({"only": PPO})).name == "only"
+
+    def test_several_specs_need_one(self, write):
+        assert "name one of a, b" in message_of(write({"b": PPO, "a": PPO}))
+
+    def test_a_wrong_name_gets_the_nearest(self, write):
+        path = write({"ppo_cartpole": PPO, "a2c_pendulum": PPO})
+        message = message_of(path, "ppo_cartpol")
+        assert 'did you mean "ppo_cartpole"?' in message and "a2c_pendulum, ppo_cartpole" in message
+
+    def test_the_only_spec_under_another_name(self, write):
+        assert "has no spec" in message_of(write({"a": PPO}), "b")
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "../../x",
+            "/etc/x",
+            "a\0b",
+            "CON",
+            "a" * 65,
+            "ppo 🙂",
+            "",
+            ".",
+            "..",
+            ".a",
+            "-a",
+            "a b",
+            "PPO",
+            "a\n",
+        ],
+    )
+    def test_names_are_never_paths(self, name):
+        assert "cannot name a spec" in message_of({name: PPO}, name)
+
+    @pytest.mark.parametrize("name", ["ppo_cartpole", "a", "_x", "0", "a.b-c_d", "a" * 64])
+    def test_good_names(self, name):
+        assert load_spec({name: PPO}, name).name == name
+
+    def test_a_single_spec_says_its_name(self):
+        assert message_of(PPO).startswith("spec: name: missing")
+
+
+class TestVariables:
+    SPEC = '{"a": {"agent": {"x": "${lr}", "y": ${lr}, "z": "at ${lr}"}, "env": {"name": "${env}"}}}'
+
+    @pytest.mark.parametrize(
+        "text, number",
+        [("4e6", 4_000_000), ("0.5", 0.5), ("10", 10), ("12345678901234567", 12345678901234567)],
+    )
+    def test_numbers_lose_their_quotes(self, write, text, number):
+        spec = load_spec(write(self.SPEC), variables={"lr": text, "env": "X-v0"})
+        assert spec.data["agent"] == {"x": number, "y": number, "z": f"at {number}"}
+        assert type(spec.data["agent"]["x"]) is type(number)
+
+    @pytest.mark.parametrize(
+        "env, suffix",
+        [
+            ("ALE/Pong-v5", "pong"),
+            ("playground/CartpoleBalance", "cartpolebalance"),
+            ("CartPole-v1", "cartpole"),
+            ("my_envs:Grid-v0", "grid"),
+        ],
+    )
+    def test_env_becomes_a_suffix_of_the_name(self, write, env, suffix):
+        path = write({"a": {"agent": {}, "env": {"name": "${env}"}}})
+        spec = load_spec(path, variables={"env": env})
+        assert spec.name == f"a_{suffix}" and spec.data["env"]["name"] == env
+
+    def test_a_suffix_that_is_no_name(self, write):
+        path = write({"a": {"agent": {}, "env": {"name": "${env}"}}})
+        assert "cannot name a spec" in message_of(path, variables={"env": "Ünv-v0"})
+
+    def test_what_is_left_is_listed_with_what_to_type(self, write):
+        path = write(
+            {"a": {"agent": {"x": ["${b} ${c}"]}, "env": {"name": "${env}"}}, "b": {"x": "${no}"}}
+        )
+        message = message_of(path, "a")
+        assert 'agent.x.0: "${b} ${c}" has no value' in message
+        assert 'env.name: "${env}" has no value' in message
+        assert message.endswith("add -s b=VALUE -s c=VALUE -s env=VALUE")
+
+    def test_a_bare_variable_in_json(self, write):
+        message = message_of(write('{"a": {"agent": {"lr": ${lr}, "x": "${y}"}}}'))
+        assert "${lr} has no value" in message and message.endswith("add -s lr=VALUE")
+
+    def test_other_specs_may_keep_theirs(self, write):
+        path = write({"a": {"agent": {}, "env": {}}, "b": {"agent": {"x": "${y}"}}})
+        assert load_spec(path, "a").data == {"agent": {}, "env": {}}
+
+    def test_an_override_fills_one_too(self, write):
+        path = write({"a": {"agent": {}, "env": {"name": "${env}"}}})
+        assert load_spec(path, overrides={"env.name": "X-v0"}).data["env"]["name"] == "X-v0"
+
+    def test_a_variable_that_is_not_there(self, write):
+        path = write({"a": {"agent": {}, "env": {"x": "${max_frame}"}}})
+        message = message_of(path, variables={"max_frames": "1e6"})
+        assert "nothing here is ${max_frames}" in message and 'did you mean "max_frame"?' in message
+
+    def test_numbers_that_are_not_finite_stay_text(self, write):
+        path = write({"a": {"agent": {"x": "${x}"}, "env": {}}})
+        assert load_spec(path, variables={"x": "nan"}).data["agent"]["x"] == "nan"
+
+    def test_variables_in(self, write):
+        assert variables_in(write(self.SPEC)) == {"lr", "env"}
+
+
+class TestOverrides:
+    @pytest.mark.parametrize(
+        "text, value",
+        [
+            ("0.9", 0.9),
+            ("1e7", 1e7),
+            ("true", True),
+            ("null", None),
+            ("[64, 64]", [64, 64]),
+            ('{"lr": 1}', {"lr": 1}),
+            ("relu", "relu"),
+            ('"3"', "3"),
+            ("CartPole-v1", "CartPole-v1"),
+            (7, 7),
+        ],
+    )
+    def test_values_are_json_or_text(self, text, value):
+        data = load_spec({"a": PPO}, overrides={"agent.net.hid_layers": text}).data
+        assert data["agent"]["net"]["hid_layers"] == value
+
+    def test_null_sections_are_opened(self):
+        data = load_spec({"a": PPO}, overrides={"agent.algorithm.explore_var_spec.start_val": "1"}).data
+        assert data["agent"]["algorithm"]["explore_var_spec"] == {"start_val": 1}
+
+    def test_the_source_is_left_alone(self):
+        source = {"a": {"agent": {"x": 1}, "env": {}}}
+        load_spec(source, overrides={"agent.x": "2"})
+        assert source == {"a": {"agent": {"x": 1}, "env": {}}}
+
+    def test_a_name_can_be_overridden(self):
+        assert load_spec({"a": PPO}, overrides={"name": "b"}) == RawSpec("b", PPO)
+
+    def test_a_path_through_a_value(self):
+        message = message_of({"a": PPO}, overrides={"env.name.x": "1"})
+        assert message.startswith('env.name: is "CartPole-v1", so there is no env.name.x to set')
+
+    @pytest.mark.parametrize("path", ["", ".", "a..b", ".a", "a."])
+    def test_a_path_that_is_none(self, path):
+        assert "write the path as a.b.c" in message_of({"a": PPO}, overrides={path: "1"})
+
+    def test_assignments(self):
+        assert parse_assignments(["a=1", "b.c=x=y", "d="], "-s") == {"a": "1", "b.c": "x=y", "d": ""}
+
+    @pytest.mark.parametrize("text", ["a", "=1", ""])
+    def test_what_is_no_assignment(self, text):
+        with pytest.raises(UsageError, match="write it as KEY=VALUE"):
+            parse_assignments([text], "--set")
+
+
+class TestFiles:
+    def test_missing(self, write, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        path = write({"a": PPO}, "cartpole.json")
+        assert f"no such file | did you mean {path}?" in message_of(path.with_name("cartpol.json"))
+
+    def test_missing_but_shipped(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        shipped = Path("specs/ppo/cartpole.json")
+        shipped.parent.mkdir(parents=True)
+        shipped.write_text("{}")
+        assert f"did you mean {shipped}?" in message_of("benchmark/ppo/ppo_cartpole.json")
+
+    def test_a_folder(self, write):
+        path = write({"a": PPO}, "cartpole.json")
+        assert "is a folder, not a spec file | it holds cartpole.json" in message_of(path.parent)
+
+    def test_a_suffix_of_another_kind(self, write):
+        assert "ends in .json, .yaml, .yml" in message_of(write("{}", "spec.txt"))
+
+    def test_not_utf8(self, write):
+        assert "line 2 is not UTF-8" in message_of(write(b'{"a":\n "\xff"}'))
+
+    def test_too_large(self, write):
+        assert "larger than 1 MiB" in message_of(write(" " * (2**20 + 1)))
+
+    def test_a_pipe_is_not_waited_for(self, tmp_path):
+        os.mkfifo(tmp_path / "spec.json")
+        assert "is not a regular file" in message_of(tmp_path / "spec.json")
+
+    @pytest.mark.parametrize("path", ["a\0.json", "x" * 5000 + ".json", "", "[*.json", "a/../b.json"])
+    def test_paths_of_nothing(self, path, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        assert any(text in message_of(path) for text in ("no such file", "cannot be read", "is a folder"))
+
+
+JSON_FAULTS = {
+    "empty": ("", "line 1, column 1 is not valid JSON"),
+    "comma": ('{"a": {\n  "b": 1,\n}}', "line 3, column 1 is not valid JSON|line 2, column 9"),
+    "comment": ('{\n// no\n"a": 1}', "line 2, column 1 is not valid JSON"),
+    "quotes": ("{'a': 1}", "line 1, column 2 is not valid JSON"),
+    "cut": ('{"a": {"agent": {', "is not valid JSON"),
+    "two": ('{"a": 1} {"b": 2}', "line 1, column 10 is not valid JSON"),
+    "control character": ('{"a": "\x01"}', "line 1, column 8 is not valid JSON"),
+    "key twice": ('{"a": {"agent": {"g": 1, "g": 2}}}', "a.agent.g: stands there twice"),
+    "spec twice": ('{"a": {"agent": {}}, "a": {"agent": {}}}', "a: stands there twice"),
+    "NaN": ('{"a": {"agent": {"g": NaN}}}', "a.agent.g: is not a finite number"),
+    "Infinity": ('{"a": {"agent": [1, -Infinity]}}', "a.agent.1: is not a finite number"),
+    "1e999": ('{"a": {"agent": {"g": 1e999}}}', "a.agent.g: is not a finite number"),
+    "5000 digits": ('{"a": {"agent": {"g": ' + "9" * 5000 + "}}}", "a.agent.g: is not a finite number"),
+    "deep": ('{"a": ' * 100 + "1" + "}" * 100, "nested deeper than 64 levels"),
+    "very deep": ("[" * 100_000, "nested deeper than 64 levels"),
+    "lone surrogate": (r'{"a": {"agent": "\ud800"}}', "a.agent: is not valid Unicode text"),
+    "surrogate key": (r'{"a": {"\ud800": 1}}', "is not text"),
+    "list": ("[1, 2]", "holds no spec"),
+    "number": ("3", "holds no spec"),
+    "null": ("null", "holds no spec"),
+    "nothing in it": ("{}", "holds no spec"),
+    "templates only": ('{"_a": {"x": 1}}', "holds no spec"),
+    "an entry that is none": ('{"a": 3}', "a: is 3, not a spec"),
+}
+
+YAML_FAULTS = {
+    "empty": ("", "holds no spec"),
+    "tab": ("a:\n\tb: 1", "line 2, column 1 is not valid YAML"),
+    "colon": ("a: b: c", "line 1, column 5 is not valid YAML"),
+    "open list": ("a: [1, 2", "is not valid YAML"),
+    "alias of nothing": ("a: *x", "line 1, column 4 is not valid YAML: found undefined alias"),
+    "key twice": (
+        "a:\n  agent:\n    g: 1\n    g: 2",
+        'line 4, column 5 is not valid YAML: the key "g"',
+    ),
+    "not a number": ("a: {agent: {g: .nan}}", "a.agent.g: is not a finite number"),
+    "infinite": ("a: {agent: {g: .inf}}", "a.agent.g: is not a finite number"),
+    "5000 digits": ("a: {agent: {g: " + "9" * 5000 + "}}", "is not valid YAML: not a number"),
+    "a number as key": ("a: {agent: {1: 2}}", "a.agent: the key 1 is not text"),
+    "a list as key": ("a: {[1]: 2}", "is not valid YAML: found unhashable key"),
+    "python": ("a: !!python/object/apply:os.system ['true']", "line 1, column 4 is not valid YAML"),
+    "a tag of one's own": ("a: !x 1", "line 1, column 4 is not valid YAML"),
+    "bytes": ("a: !!binary aGk=", "is not valid YAML"),
+    "a wrong tag": ("a: !!int x", "is not valid YAML: not a number"),
+    "two documents": ("a: 1\n---\nb: 2", "is not valid YAML"),
+    "control character": ("a: \x01", "line 1, column 4 is not valid YAML"),
+    "endless": ("a: &x [*x]", "nested deeper than 64 levels"),
+    "deep": ("[" * 5000, "nested deeper than 64 levels"),
+    "bomb": (
+        "a: &a [1,1,1,1,1,1,1,1,1,1]\n"
+        + "".join(f"{b}: &{b} [{','.join([f'*{a}'] * 10)}]\n" for a, b in zip("abcdefgh", "bcdefghi")),
+        "aliases multiply",
+    ),
+    "a template that is none": ("a: 3", "a: is 3, not a spec"),
+}
+
+
+@pytest.mark.parametrize("text, expected", JSON_FAULTS.values(), ids=JSON_FAULTS)
+def test_faulty_json(write, text, expected):
+    message = message_of(write(text))
+    assert "spec.json" in message and any(part in message for part in expected.split("|"))
+
+
+@pytest.mark.parametrize("text, expected", YAML_FAULTS.values(), ids=YAML_FAULTS)
+def test_faulty_yaml(write, text, expected):
+    message = message_of(write(text, "spec.yaml"))
+    assert "spec.yaml" in message and expected in message
+
+
+@pytest.mark.parametrize(
+    "source",
+    [{"a": {1, 2}}, {"a": object()}, {"a": {"agent": b"x"}}, {"a": {"agent": {"x": float("nan")}}}],
+)
+def test_a_dict_that_is_not_plain(source):
+    assert message_of(source).startswith("spec: ")
+
+
+def test_a_dict_that_holds_itself():
+    loop: dict = {}
+    loop["a"] = loop
+    assert "is not plain data" in message_of(loop)
