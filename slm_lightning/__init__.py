@@ -4,7 +4,7 @@
 commands: ``slm-lightning --help``.
 """
 
-from slm_lightning.api import load, run
+from slm_lightning.api import load, resume, run
 
 __version__ = "0.1.0"
-__all__ = ["load", "run"]
+__all__ = ["load", "resume", "run"]

@@ -47,18 +47,43 @@ def run(
     warm_up()
     _import_from_here()
     plan = prepare(spec, name, mode, variables, overrides, seed, sessions)
-    if plan.notes:
-        say(f"{len(plan.notes)} differences from SLM Lab; slm-lightning validate lists them")
+    for note in plan.notes:
+        say(f"note: {note}")
 
-    from slm_lightning.lab.progress import ProgressBars
     from slm_lightning.lab.trial import Trial
     from slm_lightning.tracking import Record
 
     record = Record()
-    trial = Trial(plan.raw, plan.spec, record, mode)
-    say(f"{trial.name}: run {trial.run_id[:8]} in {record.uri}")
-    names = [f"{trial.name}_s{s}" for s in range(plan.spec.meta.max_session)]
-    bars = ProgressBars(names, plan.spec.env.max_frame)
+    return _run(Trial.create(plan.raw, plan.spec, record, mode), device, say)
+
+
+def resume(run: str, *, device: str = "auto", say: Callable[[str], None] = print):
+    """Goes on with a trial that was stopped, killed or failed, from the last checkpoints of its
+    sessions, to the same numbers as if it had never stopped. Arguments and result as :func:`run`.
+
+    Raises UsageError where there is nothing to resume.
+    """
+    warm_up()
+    _import_from_here()
+    from slm_lightning.lab.trial import Trial
+    from slm_lightning.tracking import Record
+
+    record = Record()
+    info = record.find(run)
+    if info.parent is not None:
+        info = record.get(info.parent)
+    trial = Trial.reopen(info, record)
+    if changed := trial.changed(info):
+        say(f"warning: {changed}; the numbers need not be those of an unbroken run")
+    return _run(trial, device, say)
+
+
+def _run(trial: Any, device: str, say: Callable[[str], None]):
+    from slm_lightning.lab.progress import ProgressBars
+
+    say(f"{trial.name}: run {trial.run_id[:8]} in {trial.record.uri}")
+    names = [f"{trial.name}_s{s}" for s in range(len(trial.session_ids))]
+    bars = ProgressBars(names, trial.spec.env.max_frame)
     try:
         return trial.run(bars.update, device)
     finally:

@@ -29,6 +29,7 @@ from slm_lightning.spec.model import Spec
 FINAL_EPISODES = 30
 MA_WINDOW = 100
 CHECKPOINT_SECONDS = 30.0
+BEST, LAST = "ckpt-best.ckpt", "ckpt-last.ckpt"
 
 
 class AfterRound(Callback):
@@ -71,6 +72,12 @@ class Evaluation(AfterRound):
         session.info["eval/std"] = torch.tensor(returns.std(ddof=1) if episodes > 1 else 0.0)
         session.info["eval/episodes"] = torch.tensor(float(episodes))
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"next_frame": self.next_frame}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.next_frame = state["next_frame"]
+
 
 class MetricLog(AfterRound):
     """Appends a row to ``metrics.jsonl`` for every ``log_frequency`` frames, and a last one.
@@ -78,7 +85,7 @@ class MetricLog(AfterRound):
     ``total_reward`` is the mean raw return of the latest 100 training episodes (of the latest one with
     a single sub-environment), ``total_reward_ma`` its mean over the latest 100 rows. Marks that fall
     inside a round are logged as they stood at that frame, when the round has ended.
-    Raises DivergedError when a metric is not finite.
+    Raises DivergedError when the loss is not finite.
     """
 
     def __init__(self, spec: Spec, path: Path):
@@ -88,6 +95,11 @@ class MetricLog(AfterRound):
         self.rewards: deque[float] = deque(maxlen=MA_WINDOW)
         self.finished_episodes = 0
         self.best = -math.inf
+        self.elapsed = 0.0
+        """Seconds of training before this process."""
+        self.written = 0
+        """Bytes of the file that belong to the session; what a killed process wrote after its last
+        checkpoint is written again."""
         self.improved = False
         """Whether ``total_reward_ma`` reached its best value so far in the latest round."""
 
@@ -97,8 +109,9 @@ class MetricLog(AfterRound):
         return sum(self.rewards) / len(self.rewards) if self.rewards else math.nan
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.started = time.monotonic()
-        self.file = self.path.open("a", encoding="utf-8")
+        self.started = time.monotonic() - self.elapsed
+        self.file = self.path.open("ab")
+        self.file.truncate(self.written)
 
     def after_round(self, trainer: Trainer, session: Session, data: RolloutData) -> None:
         num_envs = self.spec.env.num_envs
@@ -113,8 +126,14 @@ class MetricLog(AfterRound):
         self._count(episodes, data.frame)
         self.improved = bool(rows) and self.total_reward_ma >= self.best
         self.best = max(self.best, self.total_reward_ma) if self.improved else self.best
-        if rows:
-            self._write(rows, session)
+        diverged = not math.isfinite(session.info["loss"])
+        if rows or diverged:
+            self._write(rows or [self._row(data.frame, episodes)], session)
+        if diverged:
+            raise DivergedError(
+                f"the loss is {session.info['loss'].item()} at frame {data.frame}",
+                "lower the learning rate, clip gradients, or normalise rewards",
+            )
 
     def _row(self, frame: int, episodes: deque[Episode]) -> dict[str, float]:
         self._count(episodes, frame)
@@ -132,34 +151,30 @@ class MetricLog(AfterRound):
     def _write(self, rows: list[dict[str, float]], session: Session) -> None:
         names, values = list(session.info), torch.stack([v.double() for v in session.info.values()])
         info = dict(zip(names, values.tolist()))
-        wall = time.monotonic() - self.started
+        self.elapsed = time.monotonic() - self.started
         learned = {k: v for k, v in info.items() if not k.startswith("eval/")}
         common = {
             "opt_step": session.opt_step,
             "lr": session.learning_rate(),
             **session.agent.schedules(),
             **learned,
-            "wall_t": wall,
-            "fps": rows[-1]["frame"] / max(wall, 1e-9),
+            "wall_t": self.elapsed,
+            "fps": rows[-1]["frame"] / max(self.elapsed, 1e-9),
             "time": time.time(),
         }
         for row in rows:
             row |= common
         rows[-1] |= {k: v for k, v in info.items() if k.startswith("eval/")}
-        self.file.writelines(json.dumps(row, allow_nan=True) + "\n" for row in rows)
+        self.file.writelines((json.dumps(row) + "\n").encode() for row in rows)
         self.file.flush()
-        broken = [name for name, value in info.items() if not math.isfinite(value)]
-        if broken:
-            raise DivergedError(
-                f"{', '.join(broken)} not finite at frame {rows[-1]['frame']}",
-                "lower the learning rate, clip gradients, or normalise rewards",
-            )
+        self.written = self.file.tell()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self.file.close()
 
     def state_dict(self) -> dict[str, Any]:
-        state = {k: getattr(self, k) for k in ("next_mark", "finished_episodes", "best")}
+        plain = ("next_mark", "finished_episodes", "best", "elapsed", "written")
+        state = {key: getattr(self, key) for key in plain}
         return state | {"returns": list(self.returns), "rewards": list(self.rewards)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -195,12 +210,20 @@ class Checkpoints(AfterRound):
         if due or data.finished or trainer.should_stop:
             self._save(trainer)
 
-    def _save(self, trainer: Trainer) -> None:
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        self._save_best()
+
+    def _save_best(self) -> None:
         if self.best is not None:
             best = self.best
-            atomically(self.folder / "ckpt-best.ckpt", lambda path: torch.save(best, path))
+            atomically(self.folder / BEST, lambda path: torch.save(best, path))
             self.best = None
-        atomically(self.folder / "ckpt-last.ckpt", trainer.save_checkpoint)
+
+    def _save(self, trainer: Trainer) -> None:
+        self._save_best()
+        atomically(self.folder / LAST, trainer.save_checkpoint)
         self.written = time.monotonic()
 
 

@@ -19,11 +19,11 @@ FOLDER_HELP = "The record lies in ./mlruns (or $SLM_MLRUNS), or on the server of
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=FOLDER_HELP)
 @click.version_option(package_name="slm-lightning")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-@click.pass_context
-def cli(context: click.Context, debug: bool) -> None:
+@click.option(
+    "--debug", is_flag=True, expose_value=False, help="Show the traceback of an error; goes anywhere."
+)
+def cli() -> None:
     """SLM Lightning: deep reinforcement learning as experimental science."""
-    context.obj = debug
 
 
 @cli.command()
@@ -40,7 +40,10 @@ def cli(context: click.Context, debug: bool) -> None:
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def run(spec, name, mode, variables, overrides, seed, sessions, device, as_json) -> None:
-    """Run the experiment in file SPEC (the one called NAME, if it holds several)."""
+    """Run the experiment of a spec file.
+
+    SPEC is the file; NAME says which of its specs, where it holds several.
+    """
     from slm_lightning import api
     from slm_lightning.spec.load import parse_assignments
 
@@ -53,11 +56,34 @@ def run(spec, name, mode, variables, overrides, seed, sessions, device, as_json)
         seed=seed,
         sessions=sessions,
         device=device,
-        say=lambda text: click.echo(text, err=True),
+        say=_say,
     )
+    _finish(result, as_json)
+
+
+@cli.command()
+@click.argument("run", metavar="RUN_ID")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def resume(run, device, as_json) -> None:
+    """Go on with an interrupted trial.
+
+    One that was stopped, killed or failed comes to the same numbers as if it never was.
+    """
+    from slm_lightning import api
+
+    _finish(api.resume(run, device=device, say=_say), as_json)
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _finish(result, as_json: bool) -> None:
+    """Prints what a trial came to, and exits as it ended."""
     click.echo(_json(_summary(result)) if as_json else _report(result))
     if result.stopped_by:
-        click.echo(f"stopped by {result.stopped_by}; what was trained is recorded", err=True)
+        _say(f"stopped by {result.stopped_by}; to go on: slm-lightning resume {result.run_id[:8]}")
         raise SystemExit(130 if result.stopped_by == "SIGINT" else 75)
     if error := result.error():
         raise error
@@ -72,9 +98,12 @@ def run(spec, name, mode, variables, overrides, seed, sessions, device, as_json)
 @click.option("--video", type=click.Path(path_type=Path), help="Write an .mp4 or .gif file.")
 @click.option("--json", "as_json", is_flag=True, help="Print the returns as JSON.")
 def enjoy(run, episodes, checkpoint, explore, seed, video, as_json) -> None:
-    """Replay the policy of a session or trial (id, prefix, name or folder)."""
+    """Replay a trained policy.
+
+    RUN_ID is the id of a session or trial, the beginning of one, a name or a folder.
+    """
     from slm_lightning import api
-    from slm_lightning.lab.replay import has_display
+    from slm_lightning.lab.preflight import has_display
     from slm_lightning.lab.stats import summarize
 
     policy = api.load(run, checkpoint)
@@ -135,7 +164,10 @@ def list_(kind, limit, as_json) -> None:
 @click.argument("run", metavar="RUN_ID")
 @click.option("--json", "as_json", is_flag=True)
 def show(run, as_json) -> None:
-    """Show one run: how it ended, its metrics, sessions and artifacts."""
+    """Show one run in full.
+
+    How it ended, its metrics, sessions and artifacts.
+    """
     from slm_lightning.tracking import Record
 
     record = Record()
@@ -168,7 +200,10 @@ def show(run, as_json) -> None:
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 @click.option("-s", "--var", "variables", multiple=True, metavar="KEY=VALUE", help="Fill ${KEY}.")
 def validate(paths, variables) -> None:
-    """Check specs without running them: files, folders, or all below ./specs."""
+    """Check specs without running them.
+
+    PATHS are files or folders; without any, all below ./specs.
+    """
     from slm_lightning.lab.validation import check_paths
     from slm_lightning.spec.load import parse_assignments
 
@@ -217,11 +252,9 @@ def _report(result) -> str:
         f"  {name:<17} {_number(scalars[name])}"
         for name in ("strength", "sample_efficiency", "stability", "consistency")
     ]
-    lines += [
-        f"see it     slm-lightning enjoy {run}",
-        f"details    slm-lightning show {run}",
-        "compare    slm-lightning ui",
-    ]
+    if done:
+        lines.append(f"see it     slm-lightning enjoy {run}")
+    lines += [f"details    slm-lightning show {run}", "compare    slm-lightning ui"]
     return "\n".join(lines)
 
 
@@ -295,11 +328,21 @@ def _in_one_sentence(debug: bool) -> Iterator[None]:
         if error.hint:
             click.echo(error.hint, err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
+    except Exception as error:
+        if debug:
+            raise
+        click.echo(f"error: {type(error).__name__}: {error}", err=True)
+        click.echo("this was not foreseen; add --debug to see where it happened", err=True)
+        sys.exit(1)
 
 
 def main() -> None:
     """Entry point of ``slm-lightning``."""
-    with _in_one_sentence("--debug" in sys.argv[1:]):
-        cli()
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    with _in_one_sentence(debug=len(arguments) < len(sys.argv) - 1):
+        sys.exit(cli(arguments, standalone_mode=False))

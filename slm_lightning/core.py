@@ -100,6 +100,12 @@ class VectorEnv(Protocol):
     def step(self, action: Tensor) -> Step:
         """Takes ``action [N, *action.shape]`` in agent units."""
 
+    def state_dict(self) -> dict[str, Any]:
+        """What brings the running episodes back, as tensors and plain numbers."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> Any:
+        """Brings them back; returns ``obs [N, *obs_shape]``."""
+
     def render(self) -> np.ndarray | None:
         """An RGB picture ``[H, W, 3]`` of sub-environment 0, where it was made with rgb_array."""
 

@@ -77,3 +77,9 @@ class IntegrityError(LabError):
     """A stored file is not what was written."""
 
     exit_code = 7
+
+
+class LockedError(StorageError):
+    """Another process works on this run."""
+
+    exit_code = 9

@@ -30,6 +30,7 @@ class Session(LightningModule):
         """Rounds learned: which policy collected a batch."""
         self.opt_step = 0
         """Optimizer steps so far."""
+        self.restored_schedules: list[dict[str, Any]] = []
         self.info: Info = {}
         """Metrics of the latest round, scalars on the device."""
 
@@ -53,6 +54,8 @@ class Session(LightningModule):
             for name, learner in self.learners.items()
             if (schedule := lr_schedule(self.optims[name], learner.net.lr_scheduler_spec))
         ]
+        for schedule, state in zip(self.lr_schedules, self.restored_schedules):
+            schedule.load_state_dict(state)
         return list(self.optims.values())
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
@@ -88,7 +91,9 @@ class Session(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["session"] = {"version": self.version, "opt_step": self.opt_step}
+        checkpoint["lr_schedules"] = [schedule.state_dict() for schedule in self.lr_schedules]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.version = checkpoint["session"]["version"]
         self.opt_step = checkpoint["session"]["opt_step"]
+        self.restored_schedules = checkpoint["lr_schedules"]

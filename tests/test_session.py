@@ -93,7 +93,9 @@ SPECS = [
 
 
 @pytest.mark.parametrize(
-    "spec", SPECS, ids=lambda spec: f"{spec.agent.algorithm.name}-{spec.env.name}-{spec.agent.memory.name}"
+    "spec",
+    SPECS,
+    ids=lambda spec: f"{spec.agent.algorithm.name}-{spec.env.name}-{spec.agent.memory.name}",
 )
 def test_the_trainer_runs_number_for_number_as_a_bare_loop(spec):
     run = train(spec, Keys(3))
@@ -239,7 +241,9 @@ def test_only_the_named_optimizers_step():
 def test_metrics_carry_no_graph():
     session = outside(make_spec("PPO"))
     out = session.optimize(
-        "critic", lambda obs: ((loss := session.agent.net.value(obs).sum()), {"loss": loss}), torch.ones(2, 4)
+        "critic",
+        lambda obs: ((loss := session.agent.net.value(obs).sum()), {"loss": loss}),
+        torch.ones(2, 4),
     )
     assert not out["loss"].requires_grad
 

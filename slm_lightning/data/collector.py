@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from slm_lightning.algorithms.agent import Agent
 from slm_lightning.core import Batch, VectorEnv
+from slm_lightning.errors import IntegrityError
 from slm_lightning.rl.normalizers import Normalizers
 
 
@@ -27,13 +28,24 @@ class Collector:
     where the environment lives on the CPU and the agent does not.
     """
 
-    def __init__(self, env: VectorEnv, agent: Agent, normalizers: Normalizers, device: torch.device):
+    def __init__(
+        self,
+        env: VectorEnv,
+        agent: Agent,
+        normalizers: Normalizers,
+        device: torch.device,
+        state: dict[str, Any] | None = None,
+    ):
+        """Begins where ``state`` was taken, or else with new episodes."""
         self.env, self.agent, self.normalizers, self.device = env, agent, normalizers, device
         self.frame = 0
         self.tracker = EpisodeTracker(env.info.num_envs, device)
         self.stage = Stage(device)
-        self.obs = self._observe(env.reset())
         self.buffers: Batch | None = None
+        if state is None:
+            self.obs = self._observe("obs", env.reset())
+        else:
+            self._restore(state)
 
     def collect(self, steps: int, version: int) -> tuple[Batch, list[Episode]]:
         """A rollout of ``steps`` vector steps ``[T, N, ...]`` and the episodes that ended in it.
@@ -58,6 +70,29 @@ class Collector:
                 ended += int(buffers.done[t - 1].sum())
         return self._finish(buffers, t, version)
 
+    def state_dict(self) -> dict[str, Any]:
+        """What the next round depends on, between rounds."""
+        return {
+            "frame": self.frame,
+            "obs": self.obs.clone(),
+            "env": self.env.state_dict(),
+            "ret": self.tracker.ret,
+            "length": self.tracker.length,
+        }
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        """Goes on where ``state`` was taken. Raises IntegrityError where the environments, brought
+        back by their seeds and actions, do not show the same observations."""
+        raw = self.stage("obs", self.env.load_state_dict(state["env"]))
+        self.obs = state["obs"].to(self.device)
+        if not torch.equal(self.normalizers.obs(raw).to(self.obs.dtype), self.obs):
+            raise IntegrityError(
+                f"{self.env.info.name} did not repeat itself from its seeds and actions",
+                "the session cannot go on exactly; start it again",
+            )
+        self.frame = state["frame"]
+        self.tracker.ret, self.tracker.length = state["ret"], state["length"]
+
     def _step(self, buffers: Batch, t: int) -> None:
         buffers.obs[t].copy_(self.obs)
         self.agent.frame = self.frame
@@ -67,19 +102,19 @@ class Collector:
         buffers.reward[t].copy_(self.stage("reward", step.reward))
         buffers.terminated[t].copy_(self.stage("terminated", step.terminated))
         buffers.truncated[t].copy_(self.stage("truncated", step.truncated))
-        next_obs = self._observe(step.next_obs)
+        next_obs = self._observe("next_obs", step.next_obs)
         buffers.next_obs[t].copy_(next_obs)
         if step.obs is step.next_obs:
             self.obs = next_obs
         else:
             done = buffers.terminated[t] | buffers.truncated[t]
-            self.obs = self._observe(step.obs, fresh=done)
+            self.obs = self._observe("obs", step.obs, fresh=done)
         self.frame += self.env.info.num_envs
 
-    def _observe(self, obs, fresh: Tensor | None = None) -> Tensor:
+    def _observe(self, name: str, obs: Any, fresh: Tensor | None = None) -> Tensor:
         """Observations on the device, normalised; their statistics take in the ``fresh`` rows
         (default all)."""
-        raw = self.stage("obs", obs)
+        raw = self.stage(name, obs)
         normalize = self.normalizers.obs
         normalize.update(raw if fresh is None else raw[fresh])
         return normalize(raw)

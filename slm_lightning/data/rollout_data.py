@@ -24,6 +24,7 @@ class RolloutData(LightningDataModule):
         super().__init__()
         self.spec, self.keys, self.env = spec, keys, env
         self.collector: Collector | None = None
+        self.restored: dict[str, Any] | None = None
         self.rounds = 0
         self.round_start = 0
         """Frame at which the latest round began."""
@@ -51,7 +52,7 @@ class RolloutData(LightningDataModule):
         assert self.trainer is not None
         session: Any = self.trainer.lightning_module
         device = self.trainer.strategy.root_device
-        self.collector = Collector(self.env, session.agent, session.normalizers, device)
+        self.collector = Collector(self.env, session.agent, session.normalizers, device, self.restored)
         return RoundLoader(self)
 
     def collect(self) -> Batch | None:
@@ -70,6 +71,13 @@ class RolloutData(LightningDataModule):
             batch, self.episodes = self.collector.collect(horizon, version)
         self.rounds += 1
         return batch
+
+    def state_dict(self) -> dict[str, Any]:
+        assert self.collector is not None
+        return {"rounds": self.rounds, "collector": self.collector.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rounds, self.restored = state_dict["rounds"], state_dict["collector"]
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         return batch  # it was made there

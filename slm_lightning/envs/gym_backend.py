@@ -19,10 +19,13 @@ import gymnasium as gym
 import numpy as np
 import torch
 from gymnasium import spaces
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from torch import Tensor
 
 from slm_lightning.core import ActionSpec, EnvInfo, Keys, Step, Stream
+from slm_lightning.envs.action_log import ActionLog
+from slm_lightning.envs.box2d import FreshWorld
 from slm_lightning.errors import LabError, MissingError, SpecError
 from slm_lightning.spec.model import EnvParams
 
@@ -30,7 +33,7 @@ if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
     for _name, _driver in {"MUJOCO_GL": "egl", "SDL_VIDEODRIVER": "dummy"}.items():
         os.environ.setdefault(_name, _driver)  # pictures without a display
 
-EXTRAS = {"ALE": "atari", "mujoco": "mujoco", "ale_py": "atari", "Box2D": "", "pygame": ""}
+EXTRAS = {"ale/": "atari", "ale_py": "atari", "mujoco": "mujoco"}
 
 
 class GymVectorEnv:
@@ -51,6 +54,7 @@ class GymVectorEnv:
         self.keys, self.stream = keys, stream
         self.num_envs = num_envs or params.num_envs
         self.episode = np.zeros(self.num_envs, dtype=np.int64)
+        self.log = ActionLog(self.num_envs)
         maker = functools.partial(make_single, params, render_mode)
         parallel = params.vectorization_mode == "async" and self.num_envs > 1
         kind = AsyncVectorEnv if parallel else SyncVectorEnv
@@ -69,21 +73,45 @@ class GymVectorEnv:
     def reset(self) -> np.ndarray:
         """Starts episode 0 of every sub-environment; ``obs [N, *obs_shape]``."""
         self.episode[:] = 0
-        return self.envs.reset(seed=self._seeds())[0]
+        self.log.clear()
+        return self._reset(None)
 
     def step(self, action: Tensor) -> Step:
         """Takes ``action [N, *action.shape]``; finished sub-environments begin their next episode.
 
         The arrays are only valid until the next call.
         """
-        next_obs, reward, terminated, truncated, _ = self.envs.step(self.actions(action))
+        taken = self.actions(action)
+        next_obs, reward, terminated, truncated, _ = self.envs.step(taken)
         done = terminated | truncated
-        if not done.any():
+        ended = done.any()
+        self.log.append(taken, done if ended else None)
+        if not ended:
             return Step(next_obs, reward, terminated, truncated, next_obs)
         next_obs, terminated, truncated = next_obs.copy(), terminated.copy(), truncated.copy()
         self.episode += done
-        obs, _ = self.envs.reset(seed=self._seeds(), options={"reset_mask": done})
-        return Step(next_obs, reward, terminated, truncated, obs)
+        return Step(next_obs, reward, terminated, truncated, self._reset(done))
+
+    def state_dict(self) -> dict[str, Any]:
+        """The running episodes: their seeds' keys and their actions so far."""
+        return {"episode": torch.from_numpy(self.episode.copy()), "log": self.log.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> np.ndarray:
+        """Plays the running episodes again, from their seeds; returns their observations."""
+
+        def step(action: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            obs, _, terminated, truncated, _ = self.envs.step(action)
+            return obs, terminated | truncated
+
+        self.episode = state["episode"].numpy().copy()
+        return self.log.replay(state["log"], self._reset, step)
+
+    def _reset(self, mask: np.ndarray | None) -> np.ndarray:
+        """Starts the running episode of the masked sub-environments from its seed."""
+        seeds: list[int | None] = [
+            self.keys.seed_for(self.stream, i, int(e)) for i, e in enumerate(self.episode)
+        ]
+        return self.envs.reset(seed=seeds, options=None if mask is None else {"reset_mask": mask})[0]
 
     def render(self) -> np.ndarray | None:
         frames: Any = self.envs.render()
@@ -94,9 +122,6 @@ class GymVectorEnv:
             self.envs.close(terminate=True)
         else:
             self.envs.close()
-
-    def _seeds(self) -> list[int | None]:
-        return [self.keys.seed_for(self.stream, i, int(e)) for i, e in enumerate(self.episode)]
 
 
 class ActionMap:
@@ -122,15 +147,18 @@ class ActionMap:
 
 def make_single(params: EnvParams, render_mode: str | None = None) -> gym.Env:
     """One sub-environment with the spec's keywords, time limit and flattening."""
-    if params.entry_point is not None and params.name not in gym.registry:
-        gym.register(params.name, entry_point=_load(params.entry_point))
+    kind: str | EnvSpec = params.name
+    if params.entry_point is not None:
+        kind = EnvSpec(params.name, entry_point=_load(params.entry_point))
     options: dict[str, Any] = {} if render_mode is None else {"render_mode": render_mode}
     limit = time_limit(params)
     if limit is not None:
         options["max_episode_steps"] = limit
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        env = gym.make(params.name, disable_env_checker=True, **options, **(params.model_extra or {}))
+        env = gym.make(kind, disable_env_checker=True, **options, **(params.model_extra or {}))
+    if params.name.startswith("BipedalWalker"):
+        env = FreshWorld(env)
     if isinstance(env.observation_space, spaces.Box) and env.observation_space.shape:
         return env
     if not env.observation_space.is_np_flattenable:
@@ -143,7 +171,10 @@ def make_single(params: EnvParams, render_mode: str | None = None) -> gym.Env:
 
 def time_limit(params: EnvParams) -> int | None:
     """Steps after which an episode is truncated: ``max_t`` or the environment's own, the smaller."""
-    spec = gym.registry.get(params.name)
+    module, _, name = params.name.rpartition(":")
+    if module:
+        importlib.import_module(module)  # which registers it
+    spec = None if params.entry_point else gym.registry.get(name)
     limits = [limit for limit in (params.max_t, spec and spec.max_episode_steps) if limit]
     return min(limits, default=None)
 
@@ -184,7 +215,7 @@ class explained:
 
 def _install_hint(name: str, error: Exception) -> str:
     for word, extra in EXTRAS.items():
-        if extra and word.lower() in f"{name} {error}".lower():
+        if word in f"{name} {error}".lower():
             return f'pip install "slm-lightning[{extra}]"'
     return "install it, or choose another environment"
 
@@ -212,7 +243,8 @@ def _action_spec(space: gym.Space) -> ActionSpec:
         return ActionSpec("multi_discrete", tuple(int(n) for n in space.nvec))
     if isinstance(space, spaces.MultiBinary) and len(space.shape) == 1:
         return ActionSpec("multi_binary", (int(space.shape[0]),))
+    shown = " ".join(str(space).split())
     raise SpecError.at(
         "env.name",
-        f"action space {space} is not supported; Discrete, Box, MultiDiscrete and MultiBinary are",
+        f"action space {shown} is not supported; Discrete, Box, MultiDiscrete and MultiBinary are",
     )

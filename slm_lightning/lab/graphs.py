@@ -38,7 +38,7 @@ METRICS = [
     *("grad_norm", "lr", "entropy_coef", "clip_eps", "explore_var", "fps"),
 ]
 """The order of the small panels; any further metric follows by name."""
-COUNTERS = {"frame", "wall_t", "epi", "opt_step"}
+COUNTERS = {"frame", "time", "wall_t", "epi", "opt_step", "eval/std", "eval/episodes"}
 
 TEMPLATE = go.layout.Template(
     layout={

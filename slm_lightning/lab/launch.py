@@ -15,8 +15,9 @@ import sys
 import threading
 import traceback
 import types
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -28,6 +29,8 @@ from slm_lightning.lab.job import Job
 from slm_lightning.lab.signals import StopSignal
 
 Status = Literal["done", "stopped", "failed", "diverged"]
+RESTARTS = 3
+"""How often a session whose process was killed goes on from its last checkpoint."""
 _WORKER = "slm_lightning.lab.worker"
 
 
@@ -41,9 +44,21 @@ class Outcome(NamedTuple):
 class Running(NamedTuple):
     """A session's process, and the pipe it reports through."""
 
-    job: int
+    job: Job
     process: BaseProcess
     pipe: Connection
+
+
+@dataclass(frozen=True)
+class Killed:
+    """The process of a session ended without a word."""
+
+    exitcode: int
+
+    @property
+    def how(self) -> str:
+        """The signal's name, or the exit code."""
+        return signal.Signals(-self.exitcode).name if self.exitcode < 0 else f"exit {self.exitcode}"
 
 
 def warm_up() -> None:
@@ -57,17 +72,17 @@ def run_jobs(
     jobs: Sequence[Job],
     at_once: int,
     on_progress: Callable[[int, int, float], None],
-    on_end: Callable[[int, Outcome], None],
-) -> tuple[list[Outcome], StopSignal]:
+    on_end: Callable[[Job, Outcome], None],
+) -> StopSignal:
     """Runs all jobs, ``at_once`` at a time.
 
-    ``on_progress(index, frame, total_reward_ma)`` follows each session, ``on_end(index, outcome)``
-    sees it end. SIGTERM or Ctrl-C lets running sessions finish their round; a second one kills them.
-    Returns the outcomes in the order of the jobs, and the signal block that tells whether one came.
+    ``on_progress(session, frame, total_reward_ma)`` follows each session, ``on_end(job, outcome)`` sees
+    it end. A session whose process is killed goes on from its last checkpoint, at most three times.
+    SIGTERM or Ctrl-C lets running sessions finish their round; a second one kills them. Returns the
+    signal block, which tells whether one came.
     """
-    waiting = deque(range(len(jobs)))
-    running: list[Running] = []
-    outcomes: dict[int, Outcome] = {}
+    waiting, running = deque(jobs), list[Running]()
+    deaths: Counter[int] = Counter()
 
     def ask_to_stop() -> None:
         for run in running:
@@ -81,50 +96,51 @@ def run_jobs(
     with stop:
         while running or (waiting and not stop()):
             while waiting and len(running) < at_once and not stop():
-                running.append(_start(waiting[0], jobs[waiting.popleft()]))
+                running.append(_start(waiting.popleft()))
             ready = wait([source for run in running for source in (run.pipe, run.process.sentinel)])
             for run in [r for r in running if r.pipe in ready or r.process.sentinel in ready]:
-                outcome = _read(run, on_progress, stop)
-                if outcome is not None:
-                    running.remove(run)
-                    outcomes[run.job] = outcome
-                    on_end(run.job, outcome)
-    for index in waiting:
-        outcomes[index] = Outcome("stopped", "not started")
-        on_end(index, outcomes[index])
-    return [outcomes[index] for index in range(len(jobs))], stop
+                message = _read(run)
+                if isinstance(message, tuple) and not isinstance(message, Outcome):
+                    on_progress(run.job.session, *message)
+                    continue
+                running.remove(run)
+                if isinstance(message, Killed) and not stop() and deaths[run.job.session] < RESTARTS:
+                    deaths[run.job.session] += 1
+                    waiting.appendleft(run.job)
+                    continue
+                on_end(run.job, _outcome(message, stop))
+    for job in waiting:
+        on_end(job, Outcome("stopped", "not started"))
+    return stop
 
 
-def _start(index: int, job: Job) -> Running:
+def _start(job: Job) -> Running:
     ours, theirs = multiprocessing.Pipe(duplex=False)
     with hidden_main():
-        process = _context().Process(target=_enter, args=(job, theirs), name=f"session-{index}")
+        process = _context().Process(target=_enter, args=(job, theirs), name=f"session-{job.session}")
         process.start()
     theirs.close()
-    return Running(index, process, ours)
+    return Running(job, process, ours)
 
 
-def _read(
-    run: Running, on_progress: Callable[[int, int, float], None], stop: StopSignal
-) -> Outcome | None:
-    """One message of a session; its outcome when that was the last."""
+def _read(run: Running) -> tuple[int, float] | Outcome | Killed:
+    """One message of a session: its progress, or the last there is."""
     try:
         message = run.pipe.recv() if run.pipe.poll() else None
     except EOFError:
         message = None
-    if message is None:
-        run.process.join()
-        if stop():
-            return Outcome("stopped", "killed while stopping")
-        code = run.process.exitcode or 0
-        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        return Outcome("failed", f"the session's process died: {how}")
-    if isinstance(message, Outcome):
+    if message is None or isinstance(message, Outcome):
         run.process.join()
         run.pipe.close()
+    return Killed(run.process.exitcode or 0) if message is None else message
+
+
+def _outcome(message: Outcome | Killed, stop: StopSignal) -> Outcome:
+    if isinstance(message, Outcome):
         return message
-    on_progress(run.job, *message)
-    return None
+    if stop():
+        return Outcome("stopped", "killed while stopping")
+    return Outcome("failed", f"its process died {RESTARTS + 1} times, at last by {message.how}")
 
 
 def _enter(job: Job, pipe: Connection) -> None:

@@ -3,6 +3,8 @@ built once, small, and thrown away."""
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from slm_lightning.core import EnvInfo, Keys
@@ -37,6 +39,11 @@ def device_of(spec: Spec, index: int, asked: str = "auto") -> str:
     if asked == "cuda" and count == 0:
         raise MissingError("no CUDA device on this machine", "leave out --device, or give --device cpu")
     return f"cuda:{index % count}" if wants and count else "cpu"
+
+
+def has_display() -> bool:
+    """Whether a window can be opened."""
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")) or os.name == "nt"
 
 
 def _check_budget(spec: Spec) -> None:

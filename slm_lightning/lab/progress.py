@@ -36,15 +36,19 @@ class ProgressBars:
             bar = self.bars[index]
             if bar.n == 0:
                 bar.unpause()
-            bar.set_postfix_str(f"total_reward_ma {score:.4g}", refresh=False)
+            bar.set_postfix_str(_shown(score), refresh=False)
             bar.update(frame - bar.n)
             return
         tenth = 10 * frame // self.max_frame
         if tenth > self.tenths[index]:
             self.tenths[index] = tenth
-            shown = "no episode yet" if math.isnan(score) else f"total_reward_ma {score:.4g}"
-            print(f"{self.names[index]}  {frame:,}/{self.max_frame:,} frames  {shown}", flush=True)
+            frames = f"{frame:,}/{self.max_frame:,} frames"
+            print(f"{self.names[index]}  {frames}  {_shown(score)}", file=sys.stderr, flush=True)
 
     def close(self) -> None:
         for bar in self.bars:
             bar.close()
+
+
+def _shown(score: float) -> str:
+    return "no episode yet" if math.isnan(score) else f"total_reward_ma {score:.4g}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -166,8 +165,3 @@ class Camera:
     def __exit__(self, *_) -> None:
         if self.writer is not None:
             self.writer.close()
-
-
-def has_display() -> bool:
-    """Whether a window can be opened."""
-    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")) or os.name == "nt"

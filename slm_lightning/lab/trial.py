@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,18 +16,21 @@ from typing import Any
 
 import pandas as pd
 
-from slm_lightning.errors import DivergedError, LabError, SessionError
+from slm_lightning.errors import DivergedError, LabError, SessionError, UsageError
 from slm_lightning.lab import graphs
 from slm_lightning.lab.analysis import session_scalars, trial_curve, trial_scalars
-from slm_lightning.lab.baselines import random_baseline
+from slm_lightning.lab.baselines import Baseline, random_baseline
 from slm_lightning.lab.job import Job
 from slm_lightning.lab.launch import Outcome, Status, run_jobs
-from slm_lightning.lab.preflight import device_of
+from slm_lightning.lab.preflight import device_of, has_display
 from slm_lightning.lab.signals import StopSignal
 from slm_lightning.provenance import Provenance
-from slm_lightning.spec.load import RawSpec
+from slm_lightning.redact import redact
+from slm_lightning.registry import REGISTRY
+from slm_lightning.spec.load import RawSpec, load_spec
 from slm_lightning.spec.model import Spec
-from slm_lightning.tracking import Courier, Record, flatten
+from slm_lightning.spec.resolve import resolve
+from slm_lightning.tracking import Courier, Record, RunInfo, flatten
 from slm_lightning.tracking.record import Kind
 from slm_lightning.tracking.record import Status as RunStatus
 
@@ -36,6 +40,10 @@ RUN_STATUS: dict[Status, RunStatus] = {
     "failed": "FAILED",
     "diverged": "FAILED",
 }
+RESOLVED = "spec_resolved.json"
+DIFF_TAG = "slm.git.diff_sha256"
+TRIAL = 0
+"""Index of a trial that is not part of a search."""
 CURVES = ("total_reward", "total_reward_ma", "eval/return")
 
 
@@ -90,21 +98,78 @@ class Result:
 class Trial:
     """One trial on its way through the record."""
 
-    def __init__(self, raw: RawSpec, spec: Spec, record: Record, mode: str = "train", index: int = 0):
-        self.raw, self.spec, self.record, self.mode, self.index = raw, spec, record, mode, index
-        self.name = f"{spec.name}_t{index}"
-        self.provenance = Provenance.collect()
-        self.run_id = self._create(self.name, "trial", None, {})
-        self.session_ids = [
-            self._create(
-                f"{self.name}_s{s}",
-                "session",
-                self.run_id,
-                {"slm.session": str(s), "slm.seed": str(spec.meta.seed)},
+    def __init__(self, spec: Spec, record: Record, mode: str, run_id: str, session_ids: list[str]):
+        self.spec, self.record, self.mode = spec, record, mode
+        self.run_id, self.session_ids = run_id, session_ids
+        self.name = _name(spec)
+        self.baseline = _baseline(spec, record)
+        self.outcomes: dict[int, Outcome] = {}
+        """How sessions ended, by index; those that are done are not run again."""
+
+    @classmethod
+    def create(cls, raw: RawSpec, spec: Spec, record: Record, mode: str = "train") -> Trial:
+        """A new trial with its runs: one of its own, and one below it for each session."""
+        provenance = Provenance.collect()
+        tags = provenance.tags() | {
+            "slm.trial": str(TRIAL),
+            "slm.mode": mode,
+            "slm.env": spec.env.name,
+            "slm.algorithm": spec.agent.algorithm.name,
+            "slm.seed": str(spec.meta.seed),
+        }
+
+        def new(name: str, kind: Kind, parent: str | None, **more: str) -> str:
+            return record.create_run(
+                experiment=spec.name,
+                name=name,
+                kind=kind,
+                parent=parent,
+                tags=tags | {f"slm.{key}": value for key, value in more.items()},
+                params=flatten(spec.to_dict()),
             )
+
+        run_id = new(_name(spec), "trial", None)
+        session_ids = [
+            new(f"{_name(spec)}_s{s}", "session", run_id, session=str(s))
             for s in range(spec.meta.max_session)
         ]
-        self._write_sources()
+        folder = record.folder(run_id)
+        _write_json(folder / "spec.json", {raw.name: raw.data})
+        _write_json(folder / RESOLVED, spec.to_dict())
+        provenance.write(folder)
+        record.log_artifacts(run_id, folder)
+        for session_id in session_ids:
+            _write_json(record.folder(session_id) / RESOLVED, spec.to_dict())
+        return cls(spec, record, mode, run_id, session_ids)
+
+    @classmethod
+    def reopen(cls, info: RunInfo, record: Record) -> Trial:
+        """A recorded trial, to go on with the sessions that are not done.
+
+        Raises UsageError where nothing is left to do, LockedError where it is running.
+        """
+        spec = resolve(load_spec(record.download(info.run_id, RESOLVED)), REGISTRY)
+        sessions = record.children(info.run_id)
+        done = {i for i, run in enumerate(sessions) if run.tags.get("slm.status") == "done"}
+        if len(done) == spec.meta.max_session:
+            raise UsageError(f"{info.name} is done; nothing is left to resume")
+        trial = cls(spec, record, info.tags["slm.mode"], info.run_id, [run.run_id for run in sessions])
+        trial.outcomes = {index: Outcome("done") for index in done}
+        for run_id in [info.run_id, *(trial.session_ids[i] for i in trial.todo)]:
+            record.hold(run_id)
+            record.set_status(run_id, "RUNNING")
+        return trial
+
+    def changed(self, info: RunInfo) -> str:
+        """What of the code is not as it was when the trial began; empty where nothing is."""
+        before, now = info.tags, Provenance.collect().tags()
+        same = all(before.get(key) == now.get(key) for key in ("mlflow.source.git.commit", DIFF_TAG))
+        return "" if same else "the code has changed since the trial began"
+
+    @property
+    def todo(self) -> list[int]:
+        """The sessions that are not done."""
+        return [s for s in range(len(self.session_ids)) if s not in self.outcomes]
 
     def run(
         self,
@@ -113,76 +178,54 @@ class Trial:
         at_once: int | None = None,
     ) -> Result:
         """Runs the sessions and records them. A session that fails does not stop the others."""
-        jobs = [
-            Job(
-                spec=self.spec.to_dict(),
-                trial=self.index,
-                session=s,
-                folder=str(self.record.folder(run_id)),
-                device=device_of(self.spec, s, device),
-                debug=self.mode == "dev",
-                render=self.mode == "dev" and bool(os.environ.get("DISPLAY")),
+        todo = self.todo
+        jobs = [self._job(s, device) for s in todo]
+        with Courier(self.record, [self.session_ids[s] for s in todo]):
+            stop = run_jobs(
+                jobs,
+                at_once or len(os.sched_getaffinity(0)),
+                on_progress,
+                lambda job, outcome: self._on_end(job.session, outcome),
             )
-            for s, run_id in enumerate(self.session_ids)
-        ]
-        with Courier(self.record, self.session_ids):
-            outcomes, stop = run_jobs(
-                jobs, at_once or len(os.sched_getaffinity(0)), on_progress, self._on_end
-            )
-        return self._close(outcomes, stop)
+        return self._close(stop)
 
-    def _create(self, name: str, kind: Kind, parent: str | None, tags: dict[str, str]) -> str:
-        return self.record.create_run(
-            experiment=self.spec.name,
-            name=name,
-            kind=kind,
-            parent=parent,
-            tags=self.provenance.tags()
-            | {"slm.trial": str(self.index), "slm.mode": self.mode, "slm.env": self.spec.env.name}
-            | {"slm.algorithm": self.spec.agent.algorithm.name}
-            | tags,
-            params=flatten(self.spec.to_dict()),
+    def _job(self, session: int, device: str) -> Job:
+        return Job(
+            spec=self.spec.to_dict(),
+            trial=TRIAL,
+            session=session,
+            folder=str(self.record.folder(self.session_ids[session])),
+            device=device_of(self.spec, session, device),
+            debug=self.mode == "dev",
+            render=self.mode == "dev" and has_display(),
         )
 
-    def _write_sources(self) -> None:
-        """Spec as given and as resolved, code version, versions, machine: on the trial's run."""
-        folder = self.record.folder(self.run_id)
-        _write_json(folder / "spec.json", {self.raw.name: self.raw.data})
-        _write_json(folder / "spec_resolved.json", self.spec.to_dict())
-        self.provenance.write(folder)
-        self.record.log_artifacts(self.run_id, folder)
-        for run_id in self.session_ids:
-            _write_json(self.record.folder(run_id) / "spec_resolved.json", self.spec.to_dict())
+    def _on_end(self, session: int, outcome: Outcome) -> None:
+        self.outcomes[session] = outcome
+        run_id = self.session_ids[session]
+        self.record.set_tags(run_id, {"slm.status": outcome.status, "slm.reason": outcome.message})
 
-    def _on_end(self, index: int, outcome: Outcome) -> None:
-        run_id = self.session_ids[index]
-        self.record.deliver(run_id, final=True)
-        tags: dict[str, str] = {"slm.status": outcome.status}
-        if outcome.message:
-            tags["slm.reason"] = outcome.message
-        self.record.set_tags(run_id, tags)
-
-    def _close(self, outcomes: list[Outcome], stop: StopSignal) -> Result:
-        baseline = random_baseline(
-            self.spec.env.name,
-            self.spec.env.model_extra or {},
-            self.record.root / "random_baselines.json",
-        )
-        tables = [read_metrics(self.record.folder(run_id)) for run_id in self.session_ids]
+    def _close(self, stop: StopSignal) -> Result:
+        tables = [self._metrics(run_id) for run_id in self.session_ids]
         sessions = [
-            SessionResult(run_id, outcome, table, session_scalars(table, baseline))
-            for run_id, outcome, table in zip(self.session_ids, outcomes, tables)
+            SessionResult(run_id, self.outcomes[s], table, session_scalars(table, self.baseline))
+            for s, (run_id, table) in enumerate(zip(self.session_ids, tables))
         ]
         result = Result(
             run_id=self.run_id,
             name=self.name,
             sessions=sessions,
-            scalars=trial_scalars(tables, baseline, self.spec.meta.max_session),
+            scalars=trial_scalars(tables, self.baseline, self.spec.meta.max_session),
             figures=self._draw(tables),
             stopped_by=stop.received.name if stop.received else None,
         )
         self._record(result)
         return result
+
+    def _metrics(self, run_id: str) -> pd.DataFrame:
+        """The rows of a session: from its working folder, or from the record where it is done."""
+        folder = self.record.working_folder(run_id)
+        return read_metrics(folder) if folder.is_dir() else self.record.history(run_id)
 
     def _draw(self, tables: list[pd.DataFrame]) -> dict[str, Any]:
         environment = self.spec.env.name
@@ -196,27 +239,30 @@ class Trial:
         return figures
 
     def _record(self, result: Result) -> None:
-        """Graphs, tables, metrics and status of the sessions and of the trial."""
-        folders = [self.record.folder(run_id) for run_id in self.session_ids]
-        targets = {folder: f"session_{s}" for s, folder in enumerate(folders)}
-        targets[self.record.folder(self.run_id)] = "trial"
+        """Graphs, tables, metrics and status of the trial and of the sessions that are not yet
+        settled."""
+        fresh = [s for s in result.sessions if self.record.working_folder(s.run_id).is_dir()]
+        named = {result.sessions[i].run_id: f"session_{i}" for i in range(len(result.sessions))}
+        targets = {s.run_id: named[s.run_id] for s in fresh} | {self.run_id: "trial"}
         pictures = {}
-        for folder, name in targets.items():
-            (folder / "graphs").mkdir(exist_ok=True)
-            stem = name.partition("_")[0]
-            graphs.write_html(result.figures[name], folder / "graphs" / f"{stem}.html")
-            pictures[folder / "graphs" / f"{stem}.png"] = result.figures[name]
+        for run_id, name in targets.items():
+            folder = self.record.folder(run_id) / "graphs"
+            folder.mkdir(exist_ok=True)
+            stem = folder / name.partition("_")[0]
+            graphs.write_html(result.figures[name], stem.with_suffix(".html"))
+            pictures[stem.with_suffix(".png")] = result.figures[name]
         graphs.write_png(pictures)
-        for session, folder in zip(result.sessions, folders):
-            self._store(session.run_id, folder, session.metrics, session.scalars)
+        for session in fresh:
+            self._store(session.run_id, session.metrics, session.scalars)
             self.record.finish(session.run_id, RUN_STATUS[session.outcome.status])
-        folder = self.record.folder(self.run_id)
-        self._write_curves(folder, [session.metrics for session in result.sessions])
-        self._store(self.run_id, folder, result.metrics, result.scalars)
+        if result.status != "stopped":
+            self._write_curves([session.metrics for session in result.sessions])
+        self._store(self.run_id, result.metrics, result.scalars)
         self.record.set_tags(self.run_id, {"slm.status": result.status})
         self.record.finish(self.run_id, RUN_STATUS[result.status])
 
-    def _store(self, run_id: str, folder: Path, table: pd.DataFrame, scalars: dict[str, float]) -> None:
+    def _store(self, run_id: str, table: pd.DataFrame, scalars: dict[str, float]) -> None:
+        folder = self.record.folder(run_id)
         (folder / "tables").mkdir(exist_ok=True)
         table.to_csv(folder / "tables" / "metrics.csv", index=False)
         last = int(table["frame"].max()) if len(table) else 0
@@ -224,11 +270,11 @@ class Trial:
         for name in ("graphs", "tables", "checkpoints"):
             if (folder / name).is_dir():
                 self.record.log_artifacts(run_id, folder / name, name)
-        for file in ("spec_resolved.json", "session.log"):
+        for file in (RESOLVED, "session.log"):
             if (folder / file).is_file() and (folder / file).stat().st_size:
                 self.record.log_artifacts(run_id, folder / file)
 
-    def _write_curves(self, folder: Path, tables: list[pd.DataFrame]) -> None:
+    def _write_curves(self, tables: list[pd.DataFrame]) -> None:
         """The mean over sessions as the trial's own metrics, so that the MLflow UI can draw it."""
         curves = {
             name: trial_curve(tables, name).set_index("frame")["mean"]
@@ -236,9 +282,22 @@ class Trial:
             if any(name in table for table in tables)
         }
         rows = pd.DataFrame(curves).sort_index().reset_index()
-        with (folder / "metrics.jsonl").open("w") as file:
+        path = self.record.folder(self.run_id) / "metrics.jsonl"
+        with path.open("w") as file:
             for row in rows.to_dict("records"):
-                file.write(json.dumps({k: v for k, v in row.items() if pd.notna(v)}) + "\n")
+                known = {key: value for key, value in row.items() if pd.notna(value)}
+                file.write(json.dumps({"time": time.time(), **known}) + "\n")
+
+
+def _name(spec: Spec) -> str:
+    return f"{spec.name}_t{TRIAL}"
+
+
+def _baseline(spec: Spec, record: Record) -> Baseline | None:
+    """What a random policy scores in the spec's environment."""
+    limit = {} if spec.env.max_t is None else {"max_episode_steps": spec.env.max_t}
+    cache = record.root / "random_baselines.json"
+    return random_baseline(spec.env.name, {**(spec.env.model_extra or {}), **limit}, cache)
 
 
 def read_metrics(folder: Path) -> pd.DataFrame:
@@ -253,4 +312,4 @@ def read_metrics(folder: Path) -> pd.DataFrame:
 
 
 def _write_json(path: Path, data: Any) -> None:
-    path.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(redact(data), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -9,11 +9,10 @@ from pathlib import Path
 from slm_lightning.errors import LabError, MissingError, SpecError
 from slm_lightning.lab.preflight import check
 from slm_lightning.registry import REGISTRY
-from slm_lightning.spec.load import load_spec, read_specs
+from slm_lightning.spec.load import load_spec, read_specs, variables_in
 from slm_lightning.spec.notes import notes
+from slm_lightning.spec.parse import SUFFIXES
 from slm_lightning.spec.resolve import resolve
-
-SUFFIXES = (".json", ".yaml", ".yml")
 
 
 @dataclass(frozen=True)
@@ -42,12 +41,13 @@ def check_paths(paths: list[Path], variables: Mapping[str, str]) -> list[Finding
 
 def _check_file(file: Path, variables: Mapping[str, str]) -> Iterator[Finding]:
     try:
-        names = list(read_specs(file, variables))
+        filled = {k: v for k, v in variables.items() if k in variables_in(file)}
+        names = list(read_specs(file, filled))
     except SpecError as error:
         yield Finding(str(file), False, _lines(error))
         return
     for name in names:
-        yield _check_one(file, name, variables)
+        yield _check_one(file, name, filled)
 
 
 def _check_one(file: Path, name: str, variables: Mapping[str, str]) -> Finding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import warnings
 from collections.abc import Callable
@@ -9,8 +10,9 @@ from pathlib import Path
 
 from lightning import Trainer
 from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from slm_lightning.callbacks import Checkpoints, Evaluation, MetricLog, Progress
+from slm_lightning.callbacks import LAST, Checkpoints, Evaluation, MetricLog, Progress
 from slm_lightning.core import Keys
 from slm_lightning.data.rollout_data import RolloutData
 from slm_lightning.envs import make_env
@@ -23,6 +25,8 @@ from slm_lightning.spec.resolve import resolve_dict
 
 def run_session(job: Job, report: Callable[[int, float], None]) -> bool:
     """Trains one session to its budget; ``report(frame, total_reward_ma)`` is called on the way.
+
+    Where the folder holds a ckpt-last, the session goes on from there, to the same end.
 
     Returns whether it finished; False after a SIGTERM or SIGINT, which end it at the next round.
     """
@@ -45,8 +49,9 @@ def run_session(job: Job, report: Callable[[int, float], None]) -> bool:
         ],
         detect_anomaly=job.debug,
     )
-    with stop:
-        trainer.fit(session, datamodule=data)
+    last = folder / "checkpoints" / LAST
+    with stop, contextlib.suppress(SIGTERMException):  # Lightning's own way out, after our callbacks
+        trainer.fit(session, datamodule=data, ckpt_path=last if last.is_file() else None)
     return data.finished
 
 

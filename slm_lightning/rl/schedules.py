@@ -4,6 +4,7 @@ learning rates. Being functions, they need no state in a checkpoint."""
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch.optim import Optimizer
@@ -51,6 +52,12 @@ class LinearLR:
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
 
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: the rate is a function of the frame."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
 
 class TorchLR:
     """A scheduler of ``torch.optim.lr_scheduler``, stepped once per round."""
@@ -73,6 +80,14 @@ class TorchLR:
         if not self.first:
             self.scheduler.step()
         self.first = False
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of PyTorch's scheduler."""
+        return {"first": self.first, "scheduler": self.scheduler.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.first = state["first"]
+        self.scheduler.load_state_dict(state["scheduler"])
 
 
 def lr_schedule(optimizer: Optimizer, spec: LRScheduleSpec | None) -> LinearLR | TorchLR | None:

@@ -1,43 +1,36 @@
-"""What no single key can tell: names of PyTorch, keys that contradict each other, sizes that no
-machine holds. Each check looks at the sections that are well-typed and says what is wrong."""
+"""What no single key can tell: keys that contradict each other, names of other libraries, sizes that
+no machine holds. Each check looks at the sections that are well-typed and says what is wrong."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 from slm_lightning.errors import Problem
-from slm_lightning.spec import torch_names
 from slm_lightning.spec.model import (
     AlgorithmParams,
     EnvParams,
-    KeywordSpec,
-    LossSpec,
-    LRScheduleSpec,
     MemoryParams,
     MetaParams,
     NetParams,
-    OptimSpec,
     ScheduleSpec,
 )
 from slm_lightning.spec.registry import Registry
-from slm_lightning.spec.wording import did_you_mean, listed, short, shown
+from slm_lightning.spec.torch_names import check_net
+from slm_lightning.spec.wording import dotted, listed, name_of, short, shown, unknown
 
 GIB = 2**30
 MAX_GIB = 64
 """A spec that needs more memory than this is refused before anything is allocated."""
 BYTES_PER_FRAME = 20
-"""The least that one frame of a rollout holds: two observations of one number, action, reward, ends."""
+"""Of a rollout, where an observation is a single number."""
 BYTES_PER_WEIGHT = 16
 """A weight, its gradient and two moments of Adam, in single precision."""
 BYTES_PER_ENV = {"sync": 100 * 2**10, "async": 20 * 2**20}
 """About what one Gymnasium environment needs, in this process or in one of its own."""
-
-EPISODIC = frozenset({"OnPolicyReplay", "OnPolicyCrossEntropy"})
-"""Memories that are full after a number of episodes."""
 
 SEARCHABLE = (
     "choice",
@@ -58,7 +51,6 @@ class Parts:
     """The sections of a spec; None where a section has a problem of its own."""
 
     registry: Registry
-    label: str
     algorithm: AlgorithmParams | None
     memory: MemoryParams | None
     net: NetParams | None
@@ -107,7 +99,7 @@ def _memory(parts: Parts) -> Iterator[Problem]:
                 "agent.memory.name",
                 f"{learner} (agent.algorithm.name) cannot learn from {name}; choose {listed(allowed)}",
             )
-    if parts.env and parts.env.num_envs > 1 and name in EPISODIC:
+    if parts.env and parts.env.num_envs > 1 and name == "OnPolicyReplay":
         yield Problem(
             "env.num_envs",
             f"{name} (agent.memory.name) collects whole episodes of one environment: expected 1,"
@@ -120,7 +112,7 @@ def _env(parts: Parts) -> Iterator[Problem]:
     if not env:
         return
     if env.backend is not None and env.backend not in parts.registry.backends:
-        yield _unknown("env.backend", "backend", env.backend, parts.registry.backends)
+        yield Problem("env.backend", unknown("backend", env.backend, parts.registry.backends))
     if env.entry_point is not None:
         module, _, name = env.entry_point.partition(":")
         if not name.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
@@ -139,75 +131,7 @@ def _distributed(parts: Parts) -> Iterator[Problem]:
 
 
 def _net(parts: Parts) -> Iterator[Problem]:
-    for key, value in parts.net or ():
-        path = f"agent.net.{key}"
-        if key == "init_fn" and value is not None and value not in torch_names.INITIALISERS:
-            yield _unknown(path, "initialiser", value, torch_names.INITIALISERS)
-        if key.endswith("activation"):
-            for name in value if isinstance(value, list) else [value]:
-                if name is not None and name.lower() not in torch_names.ACTIVATIONS:
-                    yield _unknown(path, "activation", name, torch_names.ACTIVATIONS)
-        if isinstance(value, OptimSpec):
-            yield from _optimizer(path, value)
-        if isinstance(value, LossSpec):
-            yield from _loss(path, value)
-        if isinstance(value, LRScheduleSpec):
-            yield from _lr_schedule(path, value)
-
-
-def _optimizer(path: str, spec: OptimSpec) -> Iterator[Problem]:
-    kind = torch_names.OPTIMIZERS.get(spec.name.removeprefix("Global"))
-    if kind is None:
-        yield _unknown(f"{path}.name", "optimizer", spec.name, torch_names.OPTIMIZERS)
-    elif spec.keywords:
-        yield from _keywords(
-            path, spec, kind, lambda: torch_names.optimizer_refusal(kind, spec.lr, spec.keywords)
-        )
-
-
-def _loss(path: str, spec: LossSpec) -> Iterator[Problem]:
-    kind = torch_names.LOSSES.get(spec.name.lower())
-    if kind is None:
-        names = [kind.__name__ for kind in torch_names.LOSSES.values()]
-        yield _unknown(f"{path}.name", "loss", spec.name, names)
-    elif spec.keywords:
-        yield from _keywords(path, spec, kind, lambda: torch_names.loss_refusal(kind, spec.keywords))
-
-
-def _lr_schedule(path: str, spec: LRScheduleSpec) -> Iterator[Problem]:
-    kind = torch_names.LR_SCHEDULERS.get(spec.name)
-    if spec.name in torch_names.LINEAR_SCHEDULES:
-        if spec.frame is None:
-            yield Problem(f"{path}.frame", f"missing; {spec.name} falls over this many frames")
-        yield from _unknown_keywords(path, spec, ("name", "frame", "min_factor"))
-    elif kind is None:
-        names = [*torch_names.LINEAR_SCHEDULES, *torch_names.LR_SCHEDULERS]
-        yield _unknown(f"{path}.name", "schedule", spec.name, names)
-    elif spec.frame is not None:
-        yield Problem(f"{path}.frame", f"{spec.name} takes no frame; it steps once per update")
-    else:
-        yield from _keywords(
-            path, spec, kind, lambda: torch_names.scheduler_refusal(kind, spec.keywords)
-        )
-
-
-def _keywords(
-    path: str, spec: KeywordSpec, kind: type, refusal: Callable[[], str]
-) -> Iterator[Problem]:
-    """Unknown keyword arguments first; only where all are known is PyTorch asked about their values."""
-    unknown = list(_unknown_keywords(path, spec, torch_names.keywords_of(kind)))
-    yield from unknown
-    message = "" if unknown else refusal()
-    if message:
-        yield Problem(path, f"{spec.name} cannot be made so: {message}")
-
-
-def _unknown_keywords(path: str, spec: KeywordSpec, known: Collection[str]) -> Iterator[Problem]:
-    candidates = {*known, *type(spec).model_fields}
-    for key in spec.keywords:
-        if key not in known:
-            hint = did_you_mean(key, candidates) or f"; {spec.name} takes {listed(known)}"
-            yield Problem(f"{path}.{key}", f"unknown key{hint}")
+    return check_net(parts.net) if parts.net else iter(())
 
 
 def _sizes(parts: Parts) -> Iterator[Problem]:
@@ -231,7 +155,7 @@ def _sizes(parts: Parts) -> Iterator[Problem]:
 def _too_large(path: str, what: str, size: int) -> Iterator[Problem]:
     if size > MAX_GIB * GIB:
         need = short(math.ceil(size / GIB))
-        yield Problem(path, f"{what} would need at least {need} GiB of memory; the limit is {MAX_GIB}")
+        yield Problem(path, f"{what} would need about {need} GiB of memory; the limit is {MAX_GIB}")
 
 
 def _search(parts: Parts) -> Iterator[Problem]:
@@ -240,23 +164,18 @@ def _search(parts: Parts) -> Iterator[Problem]:
 
 def _search_section(path: str, section: Mapping[str, Any]) -> Iterator[Problem]:
     for key, value in section.items():
-        where = f"{path}.{key}"
+        where = dotted(path, key)
         name, _, distribution = key.rpartition("__")
         if not name and isinstance(value, dict):
             yield from _search_section(where, value)
         elif not name:
             yield Problem(where, 'say how it is drawn: write the key as "<path>__<distribution>"')
         elif distribution == "grid_search":
-            yield Problem(where, f'there is no grid search; write "{name}__choice"')
+            yield Problem(where, f'there is no grid search; write "{name_of(name)}__choice"')
         elif distribution not in SEARCHABLE:
-            yield _unknown(where, "distribution", distribution, SEARCHABLE)
+            yield Problem(where, unknown("distribution", distribution, SEARCHABLE))
         elif not isinstance(value, list) or not value:
             yield Problem(where, f"expected the list of its arguments, not {shown(value)}")
-
-
-def _unknown(path: str, kind: str, name: str, names: Collection[str]) -> Problem:
-    hint = did_you_mean(name, names) or f"; there are {listed(names)}"
-    return Problem(path, f"unknown {kind} {shown(name)}{hint}")
 
 
 CHECKS = (_schedules, _exploration, _memory, _env, _distributed, _net, _sizes, _search)

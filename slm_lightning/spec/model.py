@@ -228,7 +228,7 @@ class EnvParams(SpecModel):
     backend: str | None = None
     """Which library runs the environment; default by the id."""
     entry_point: str | None = None
-    """``module:Class`` of an environment of your own, registered under ``name``."""
+    """``module:Class`` of an environment of your own, which is then called ``name``."""
     vectorization_mode: Literal["sync", "async"] | None = None
     """Sub-environments in this process (sync, the default) or one process each (async)."""
 

@@ -4,7 +4,7 @@ the one its paper or author meant, and the user is told, one sentence for each d
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from slm_lightning.spec.load import RawSpec
@@ -17,13 +17,13 @@ ONE_DIMENSIONAL = ("Pendulum", "InvertedPendulum", "InvertedDoublePendulum", "Mo
 def notes(raw: RawSpec, spec: Spec) -> list[str]:
     """One sentence for each key of ``raw`` that nothing reads, and for each that SLM Lab ignored or
     misread; of the latter there are none for a spec written for this lab, resolved ones included."""
-    rules = (_unread,) if raw.native else (_unread, *RULES)
-    return [note for rule in rules for note in rule(raw.data, spec)]
+    rules = () if raw.native else RULES
+    return [*_unread(raw.data, spec), *(note for rule in rules for note in rule(spec))]
 
 
 def _unread(raw: dict[str, Any], spec: Spec) -> Iterator[str]:
     agent = raw["agent"]
-    sections: list[tuple[str, Mapping[str, Any], SpecModel]] = [
+    sections: list[tuple[str, dict[str, Any], SpecModel]] = [
         ("agent.algorithm", agent["algorithm"], spec.agent.algorithm),
         ("agent.memory", agent["memory"], spec.agent.memory),
         ("agent.net", agent["net"], spec.agent.net),
@@ -36,12 +36,12 @@ def _unread(raw: dict[str, Any], spec: Spec) -> Iterator[str]:
                 yield f"{path}.{key} is not read: {reason}"
 
 
-def _max_t(raw: dict[str, Any], spec: Spec) -> Iterator[str]:
+def _max_t(spec: Spec) -> Iterator[str]:
     if spec.env.max_t is not None:
         yield f"env.max_t: episodes now end after {spec.env.max_t} steps; SLM Lab did not read it"
 
 
-def _head_init(raw: dict[str, Any], spec: Spec) -> Iterator[str]:
+def _head_init(spec: Spec) -> Iterator[str]:
     for key in ("actor_init_std", "critic_init_std"):
         gain = getattr(spec.agent.net, key)
         if gain is not None:
@@ -51,14 +51,14 @@ def _head_init(raw: dict[str, Any], spec: Spec) -> Iterator[str]:
             )
 
 
-def _log_std(raw: dict[str, Any], spec: Spec) -> Iterator[str]:
+def _log_std(spec: Spec) -> Iterator[str]:
     net = spec.agent.net
     if net.log_std_init is not None and (net.shared or spec.env.name.startswith(ONE_DIMENSIONAL)):
         where = "on a shared net" if net.shared else "for an action of one dimension"
         yield f"agent.net.log_std_init: now used; SLM Lab did not read it {where}"
 
 
-def _schedules(raw: dict[str, Any], spec: Spec) -> Iterator[str]:
+def _schedules(spec: Spec) -> Iterator[str]:
     for key, schedule in spec.agent.algorithm:
         if isinstance(schedule, ScheduleSpec):
             change = _change(schedule)
@@ -82,7 +82,7 @@ def _change(schedule: ScheduleSpec) -> str:
     return ""
 
 
-def _ppo_batches(raw: dict[str, Any], spec: Spec) -> Iterator[str]:
+def _ppo_batches(spec: Spec) -> Iterator[str]:
     if spec.agent.algorithm.name != "PPO":
         return
     ppo, n = dict(spec.agent.algorithm), spec.env.num_envs
@@ -98,7 +98,7 @@ def _ppo_batches(raw: dict[str, Any], spec: Spec) -> Iterator[str]:
             )
 
 
-def _ppo_entropy(raw: dict[str, Any], spec: Spec) -> Iterator[str]:
+def _ppo_entropy(spec: Spec) -> Iterator[str]:
     ppo = dict(spec.agent.algorithm)
     if ppo["name"] == "PPO" and ppo["entropy_coef_spec"] is None:
         yield (
@@ -107,7 +107,7 @@ def _ppo_entropy(raw: dict[str, Any], spec: Spec) -> Iterator[str]:
         )
 
 
-def _n_step_episodes(raw: dict[str, Any], spec: Spec) -> Iterator[str]:
+def _n_step_episodes(spec: Spec) -> Iterator[str]:
     algorithm = dict(spec.agent.algorithm)
     n = algorithm.get("num_step_returns") if algorithm.get("lam") is None else None
     if n is not None and spec.agent.memory.name == "OnPolicyReplay":
@@ -126,4 +126,4 @@ RULES = (
     _ppo_entropy,
     _n_step_episodes,
 )
-"""Each finds one kind of difference, from the spec as written and as resolved."""
+"""Each finds one kind of difference."""

@@ -33,9 +33,9 @@ def resolve(raw: RawSpec, registry: Registry) -> Spec:
     of_net = sections.component("agent.net", "type", nets, SLM_LAB_NETS)
     sections.container("", Spec)
     sections.container("agent", AgentSpec)
+    label = sections.text("agent.name")
     parts = Parts(
         registry,
-        label=sections.text("agent.name"),
         algorithm=sections.read("agent.algorithm", of_algorithm),
         memory=sections.read("agent.memory", of_memory),
         net=sections.read("agent.net", of_net),
@@ -47,7 +47,7 @@ def resolve(raw: RawSpec, registry: Registry) -> Spec:
     if problems:
         raise SpecError(problems)
     agent = {
-        "name": parts.label,
+        "name": label,
         "algorithm": parts.algorithm,
         "memory": parts.memory,
         "net": parts.net,

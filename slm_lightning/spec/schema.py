@@ -66,7 +66,7 @@ def _ref(name: str) -> Schema:
 
 def _summary(kind: type) -> str:
     """The first paragraph of a class's own docstring."""
-    return inspect.cleandoc(kind.__doc__ or "").split("\n\n")[0]
+    return str(_tidy(inspect.cleandoc(kind.__doc__ or "").split("\n\n")[0]))
 
 
 def _one_of(

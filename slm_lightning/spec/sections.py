@@ -38,15 +38,15 @@ class Sections:
         self._homes: dict[str, str] = {}
         for path, model in models.items():
             self._learn_keys(path, model)
-        self._messages: dict[str, str] = {}
-        self._missing: dict[str, str] = {}
+        self._found: dict[str, str] = {}
+        self._missing: set[str] = set()
         self._meant: set[str] = set()
 
     @property
     def problems(self) -> list[Problem]:
         """What is wrong; a key that is missing because it is misspelt is one problem, not two."""
-        missing = {path: why for path, why in self._missing.items() if path not in self._meant}
-        return [Problem(*item) for item in {**missing, **self._messages}.items()]
+        misspelt = self._missing & self._meant
+        return [Problem(path, message) for path, message in self._found.items() if path not in misspelt]
 
     def get(self, path: str, required: bool = True) -> dict[str, Any] | None:
         """The section at ``path``; None where it, or what holds it, is absent or no section."""
@@ -58,7 +58,7 @@ class Sections:
         if isinstance(section, dict) or (section is None and not required):
             return section
         if absent:
-            self._missing[path] = "missing"
+            self._report_missing(path, "missing")
         elif isinstance(section, list):
             self._report(path, "expected a section, not a list; SLM Lab 4 wrote lists, write the entry")
         else:
@@ -90,22 +90,22 @@ class Sections:
         if section is None:
             return None
         where, name = f"{path}.{key}", section.get(key)
-        available = f"available are {listed(known)}"
+        available = f"(available: {listed(known)})"
         if isinstance(name, str) and name in known:
             self._learn_keys(path, known[name])
             return known[name]
         if key not in section:
-            self._missing[where] = f"missing; {available}"
+            self._report_missing(where, f"missing {available}")
             for misspelt in (other for other in section if similarity(other, key) >= 0.6):
                 self._report(dotted(path, misspelt), f'unknown key, did you mean "{key}"?')
                 self._meant.add(where)
         elif not isinstance(name, str):
-            self._report(where, f"expected text, not {shown(name)}; {available}")
+            self._report(where, f"expected text, not {shown(name)} {available}")
         elif name in elsewhere:
-            self._report(where, f"{name} is not available in this version; {available}")
+            self._report(where, f"{name} is not available in this version {available}")
         else:
-            hint = did_you_mean(name, known) or did_you_mean(name, elsewhere)
-            self._report(where, f"unknown {path.rpartition('.')[2]} {shown(name)}{hint}; {available}")
+            kind, hint = path.rpartition(".")[2], did_you_mean(name, {*known, *elsewhere})
+            self._report(where, f"unknown {kind} {shown(name)}{hint} {available}")
         return None
 
     def read(self, path: str, model: type[Model] | None) -> Model | None:
@@ -143,11 +143,11 @@ class Sections:
         if error["type"] == "extra_forbidden":
             self._unknown(dotted(path, *keys[:-1]), keys[-1], holder, present)
         elif error["type"] in ("value_error", "assertion_error"):
-            self._report(where, str(error["ctx"]["error"]))
+            self._report(where, " ".join(str(error["ctx"]["error"]).split()))
         elif field is None:
             self._report(where, f"is not valid: {shown(value)}")
         elif error["type"] == "missing":
-            self._missing[where] = f"missing; expected {expectation(field)}"
+            self._report_missing(where, f"missing; expected {expectation(field)}")
         else:
             optional = not field.is_required() and isinstance(field.default, bool | int | float | str)
             default = f" (default {shown(field.default)})" if optional else ""
@@ -169,7 +169,7 @@ class Sections:
     def _misspelt(self, path: str, section: dict[str, Any], model: type[SpecModel]) -> None:
         """Notes the free keys of a section that were probably meant to be known ones."""
         required = {name for name, field in model.model_fields.items() if field.is_required()}
-        for key in section.keys() - model.model_fields.keys():
+        for key in [key for key in section if key not in model.model_fields]:
             alike = [name for name in model.model_fields if similarity(key, name) >= LIKENESS]
             near = closest(key, required - section.keys()) or closest(key, alike)
             if near:
@@ -181,7 +181,11 @@ class Sections:
             self._homes.setdefault(key, home)
 
     def _report(self, path: str, message: str) -> None:
-        self._messages.setdefault(path, message)
+        self._found.setdefault(path, message)
+
+    def _report_missing(self, path: str, message: str) -> None:
+        self._missing.add(path)
+        self._report(path, message)
 
 
 def _model_in(annotation: Any) -> type[SpecModel] | None:

@@ -1,16 +1,20 @@
-"""The names of PyTorch that a spec may say: activations, losses, initialisers, optimizers, and
-learning-rate schedules."""
+"""The names of PyTorch that ``agent.net`` may say: activations, losses, initialisers, optimizers, and
+learning-rate schedules, with their keyword arguments."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.modules import activation
 from torch.optim import lr_scheduler
+
+from slm_lightning.errors import Problem
+from slm_lightning.spec.model import KeywordSpec, LossSpec, LRScheduleSpec, NetParams, OptimSpec
+from slm_lightning.spec.wording import did_you_mean, dotted, listed, unknown
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     name.lower(): getattr(activation, name)
@@ -68,13 +72,82 @@ LR_SCHEDULERS: dict[str, type[lr_scheduler.LRScheduler]] = {
 LINEAR_SCHEDULES = ("LinearToZero", "LinearToMin")
 
 
-def keywords_of(kind: type) -> list[str]:
+def check_net(net: NetParams) -> Iterator[Problem]:
+    """What PyTorch does not have, or would not make, of what ``agent.net`` names."""
+    for key, value in net:
+        path = f"agent.net.{key}"
+        if key == "init_fn" and value is not None and value not in INITIALISERS:
+            yield Problem(path, unknown("initialiser", value, INITIALISERS))
+        if key.endswith("activation"):
+            for name in value if isinstance(value, list) else [value]:
+                if name is not None and name.lower() not in ACTIVATIONS:
+                    yield Problem(path, unknown("activation", name, ACTIVATIONS))
+        if isinstance(value, OptimSpec):
+            yield from _optimizer(path, value)
+        if isinstance(value, LossSpec):
+            yield from _loss(path, value)
+        if isinstance(value, LRScheduleSpec):
+            yield from _lr_schedule(path, value)
+
+
+def _optimizer(path: str, spec: OptimSpec) -> Iterator[Problem]:
+    kind = OPTIMIZERS.get(spec.name.removeprefix("Global"))
+    if kind is None:
+        yield Problem(f"{path}.name", unknown("optimizer", spec.name, OPTIMIZERS))
+    elif spec.keywords:
+        yield from _keywords(path, spec, kind, lambda: _optimizer_refusal(kind, spec.lr, spec.keywords))
+
+
+def _loss(path: str, spec: LossSpec) -> Iterator[Problem]:
+    kind = LOSSES.get(spec.name.lower())
+    if kind is None:
+        names = [kind.__name__ for kind in LOSSES.values()]
+        yield Problem(f"{path}.name", unknown("loss", spec.name, names))
+    elif spec.keywords:
+        yield from _keywords(path, spec, kind, lambda: _loss_refusal(kind, spec.keywords))
+
+
+def _lr_schedule(path: str, spec: LRScheduleSpec) -> Iterator[Problem]:
+    kind = LR_SCHEDULERS.get(spec.name)
+    if spec.name in LINEAR_SCHEDULES:
+        if spec.frame is None:
+            yield Problem(f"{path}.frame", f"missing; {spec.name} falls over this many frames")
+        yield from _unknown_keywords(path, spec, ("name", "frame", "min_factor"))
+    elif kind is None:
+        names = [*LINEAR_SCHEDULES, *LR_SCHEDULERS]
+        yield Problem(f"{path}.name", unknown("schedule", spec.name, names))
+    elif spec.frame is not None:
+        yield Problem(f"{path}.frame", f"{spec.name} takes no frame; it steps once per update")
+    else:
+        yield from _keywords(path, spec, kind, lambda: _scheduler_refusal(kind, spec.keywords))
+
+
+def _keywords(
+    path: str, spec: KeywordSpec, kind: type, refusal: Callable[[], str]
+) -> Iterator[Problem]:
+    """Unknown keyword arguments first; only where all are known is PyTorch asked about their values."""
+    strange = list(_unknown_keywords(path, spec, _keywords_of(kind)))
+    yield from strange
+    message = "" if strange else refusal()
+    if message:
+        yield Problem(path, f"{spec.name} cannot be made so: {message}")
+
+
+def _unknown_keywords(path: str, spec: KeywordSpec, known: Collection[str]) -> Iterator[Problem]:
+    candidates = {*known, *type(spec).model_fields}
+    for key in spec.keywords:
+        if key not in known:
+            hint = did_you_mean(key, candidates) or f"; {spec.name} takes {listed(known)}"
+            yield Problem(dotted(path, key), f"unknown key{hint}")
+
+
+def _keywords_of(kind: type) -> list[str]:
     """The keyword arguments that ``kind`` takes, but for those a spec does not give."""
     given = ("params", "lr", "optimizer", "last_epoch", "verbose", "reduce", "size_average")
     return [name for name in inspect.signature(kind).parameters if name not in given]
 
 
-def loss_refusal(kind: type[nn.Module], keywords: Mapping[str, Any]) -> str:
+def _loss_refusal(kind: type[nn.Module], keywords: Mapping[str, Any]) -> str:
     """Why this loss cannot regress one number from another; empty where it can."""
 
     def regress() -> None:
@@ -83,13 +156,15 @@ def loss_refusal(kind: type[nn.Module], keywords: Mapping[str, Any]) -> str:
     return _refusal(regress)
 
 
-def optimizer_refusal(kind: type[torch.optim.Optimizer], lr: float, keywords: Mapping[str, Any]) -> str:
+def _optimizer_refusal(
+    kind: type[torch.optim.Optimizer], lr: float, keywords: Mapping[str, Any]
+) -> str:
     """Why this optimizer cannot be made so; empty where it can."""
     make: Callable[..., torch.optim.Optimizer] = kind
     return _refusal(lambda: make([nn.Parameter(torch.zeros(1, 1))], lr=lr, **keywords))
 
 
-def scheduler_refusal(kind: type[lr_scheduler.LRScheduler], keywords: Mapping[str, Any]) -> str:
+def _scheduler_refusal(kind: type[lr_scheduler.LRScheduler], keywords: Mapping[str, Any]) -> str:
     """Why this learning-rate schedule cannot be made so; empty where it can."""
     make: Callable[..., lr_scheduler.LRScheduler] = kind
     return _refusal(lambda: make(torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0), **keywords))

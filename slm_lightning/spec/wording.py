@@ -81,6 +81,12 @@ def did_you_mean(word: str, names: Iterable[str]) -> str:
     return "" if name is None else f', did you mean "{name}"?'
 
 
+def unknown(kind: str, name: str, names: Iterable[str]) -> str:
+    """The sentence about a name that is none of ``names``."""
+    names = list(names)
+    return f"unknown {kind} {shown(name)}{did_you_mean(name, names) or f'; there are {listed(names)}'}"
+
+
 def listed(names: Iterable[str]) -> str:
     return ", ".join(sorted(names))
 

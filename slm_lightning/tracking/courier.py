@@ -20,20 +20,24 @@ _log = logging.getLogger(__name__)
 class Courier:
     """A thread that delivers the runs it knows every ``interval`` seconds, and once more at the end.
 
-    ``with Courier(record, run_ids): …`` Leaving waits at most ``EXIT_SECONDS`` for a slow server, says
-    what is not delivered, and leaves that for a later call.
+    ``with Courier(record, run_ids): …`` Inside, what is written to these runs is left to the thread.
+    Leaving waits at most ``EXIT_SECONDS`` for a slow server, says what is not delivered, and leaves
+    that for a later call.
     """
 
     def __init__(self, record: Record, run_ids: Iterable[str] = (), interval: float = 5.0):
         self.record = record
         self.interval = interval
-        self._run_ids = list(run_ids)
+        self._run_ids: list[str] = []
+        for run_id in run_ids:
+            self.add(run_id)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name="courier", daemon=True)
 
     def add(self, run_id: str) -> None:
         """One more run to deliver."""
         self._run_ids.append(run_id)
+        self.record.deferred.add(run_id)
 
     @property
     def pending(self) -> int:
@@ -51,6 +55,7 @@ class Courier:
         self._thread.join(EXIT_SECONDS)
         if self._thread.is_alive():
             self.record.pause(60.0)
+        self.record.deferred -= set(self._run_ids)
         if pending := self.pending:
             _log.warning("mlflow: %d pending; they are sent when the next run starts", pending)
 

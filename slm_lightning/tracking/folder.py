@@ -10,19 +10,13 @@ import socket
 import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from slm_lightning.errors import StorageError
+from slm_lightning.errors import LockedError, StorageError
 from slm_lightning.tracking.journal import JOURNAL
-
-
-class LockedError(StorageError):
-    """Another process works on this run."""
-
-    exit_code = 9
 
 
 class Call(NamedTuple):
@@ -94,7 +88,7 @@ class RunFolder:
             _ = shutil.copytree(path, kept) if path.is_dir() else shutil.copy2(path, kept)
             call = call._replace(arguments={**call.arguments, "path": str(kept)})
         with self._mutex, self._outbox.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(call) + "\n")
+            file.write(f"\n{json.dumps(call)}\n")  # on a line of its own, whatever a crash left before
 
     def unpost(self) -> None:
         """Removes the oldest call that waits."""
@@ -105,10 +99,12 @@ class RunFolder:
             os.replace(aside, self._outbox)
 
     def _read_outbox(self) -> list[Call]:
-        if not self._outbox.exists():
-            return []
-        lines = self._outbox.read_text(encoding="utf-8").split("\n")[:-1]
-        return [Call(*json.loads(line)) for line in lines]
+        calls = []
+        if self._outbox.exists():
+            for line in self._outbox.read_text(encoding="utf-8").splitlines():
+                with suppress(ValueError):  # an empty line, or half of one
+                    calls.append(Call(*json.loads(line)))
+        return calls
 
 
 @contextmanager

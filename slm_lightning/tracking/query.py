@@ -103,9 +103,7 @@ class Reader(Store):
     def get(self, run_id: str) -> RunInfo:
         """The run with this full id. Raises ``StorageError``."""
         with self.guard():
-            run = self.client.get_run(run_id)
-            experiment = self.client.get_experiment(run.info.experiment_id)
-        return _run_info(run, experiment.name)
+            return self._get(run_id)
 
     def artifacts(self, run_id: str) -> list[str]:
         """Paths of all files of a run, sorted."""
@@ -143,6 +141,10 @@ class Reader(Store):
     def working_folder(self, run_id: str) -> Path:
         """Where a run keeps what it needs while it lasts; not there after a clean finish."""
         return self.root / "runs" / run_id
+
+    def _get(self, run_id: str) -> RunInfo:
+        run = self.client.get_run(run_id)
+        return _run_info(run, self.client.get_experiment(run.info.experiment_id).name)
 
     def _search(
         self, where: str = "", experiment: str | None = None, limit: int | None = 1000

@@ -18,9 +18,9 @@ from typing import Any, Literal
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
-from slm_lightning.errors import StorageError
+from slm_lightning.errors import LockedError, StorageError
 from slm_lightning.redact import redact
-from slm_lightning.tracking.folder import Call, LockedError, RunFolder
+from slm_lightning.tracking.folder import Call, RunFolder
 from slm_lightning.tracking.journal import Cursor, Point, batches, unread
 from slm_lightning.tracking.query import Reader, visible_files
 from slm_lightning.tracking.store import reason
@@ -46,6 +46,8 @@ class Record(Reader):
     def __init__(self, root: Path | None = None, uri: str | None = None):
         super().__init__(root, uri)
         self._folders: dict[str, RunFolder] = {}
+        self.deferred: set[str] = set()
+        """Runs whose writes are left to a courier, so that the caller never waits."""
         self._turn = threading.RLock()
         self._away_until = -math.inf
         self._warned = False
@@ -138,6 +140,7 @@ class Record(Reader):
         working folder of a FINISHED run is deleted once nothing waits in it; others keep what they
         need to be resumed. Returns how many rows and calls still wait."""
         folder = self._folder(run_id)
+        self.deferred.discard(run_id)
         try:
             self.deliver(run_id, final=True)
             self.set_status(run_id, status)
@@ -199,7 +202,7 @@ class Record(Reader):
         """Writes now where that is possible, else later, after all that already waits."""
         folder = self._folder(run_id)
         call = Call(method, arguments)
-        if self._take_turn(1.0):
+        if run_id not in self.deferred and self._take_turn(1.0):
             try:
                 self._empty_outbox(run_id, folder)
                 self._make(run_id, call)
@@ -243,7 +246,7 @@ class Record(Reader):
             self.client.log_batch(run_id, metrics)
 
     def _store(self, run_id: str, path: Path, artifact_path: str | None) -> None:
-        place = self._local_artifacts(self.get(run_id))
+        place = self._local_artifacts(self._get(run_id))
         top = path if path.is_dir() else path.parent
         for file in visible_files(path):
             folder = Path(artifact_path or "", file.relative_to(top).parent)

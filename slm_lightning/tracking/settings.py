@@ -1,5 +1,6 @@
-"""How MLflow is to behave; said in environment variables, because it listens to nothing else."""
+"""How MLflow is to behave; said in environment variables, because that is where it looks."""
 
+import logging
 import os
 
 QUIET = {
@@ -15,3 +16,4 @@ def apply() -> None:
     """Sets what the user has not set. Telemetry and logging heed it when mlflow is imported."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # warns of every retry

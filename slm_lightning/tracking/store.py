@@ -32,8 +32,8 @@ class Store:
     default store, the database ``mlflow.db`` and ``artifacts/``.
 
     ``root`` is the argument, else ``SLM_MLRUNS``, else ``./mlruns``; the store is ``uri``, else
-    ``MLFLOW_TRACKING_URI``, else the database in ``root``. Nothing is created before something is
-    written. Raises ``StorageError`` where an existing store does not open.
+    ``MLFLOW_TRACKING_URI``, else the database in ``root``, which is not created before the first run.
+    Raises ``StorageError`` where an existing store does not open.
     """
 
     def __init__(self, root: Path | None = None, uri: str | None = None):
@@ -61,8 +61,9 @@ class Store:
         if self.is_server:
             self._probe_server()
             return MlflowClient(self.uri)
+        is_new = not self.root.exists()
         with self.guard(), self.lock("schema"):
-            if self.is_local and not (self.root / ".gitignore").exists():
+            if is_new:
                 (self.root / ".gitignore").write_text("*\n", encoding="utf-8")
             _check_database(self.uri)
             return MlflowClient(self.uri)
@@ -139,7 +140,9 @@ def slug(name: str) -> str:
 
 
 def reason(error: Exception) -> str:
-    """The first line that says something of what MLflow and SQLAlchemy say in many, without secrets."""
+    """The one line that says something of what MLflow and SQLAlchemy say in many; without secrets."""
+    if re.match(r"API request to \S+ failed with (timeout )?exception", str(error)):
+        return "the server does not answer"
     lines = [
         line for line in redact(str(error)).strip().splitlines() if not line.startswith("(raised as")
     ]

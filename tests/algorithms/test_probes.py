@@ -13,16 +13,22 @@ from tests.conftest import Run, make_spec, train
 from tests.envs.probes import Identity, probe
 
 GAMMA = 0.5
-FAST = {"hid_layers": [32], "hid_layers_activation": "tanh", "optim_spec": {"name": "Adam", "lr": 0.01}}
-CRITICS = {
-    "PPO": {"time_horizon": 8, "minibatch_size": 32, "training_epoch": 8, "lam": 0.9},
-    "ActorCritic": {"training_frequency": 4, "lam": 0.9},
+FAST = {
+    "hid_layers": [32],
+    "hid_layers_activation": "tanh",
+    "log_std_init": -1.0,
+    "clip_grad_val": 2.0,
+    "optim_spec": {"name": "Adam", "lr": 0.02},
 }
-LEARNERS = CRITICS | {"Reinforce": {"training_frequency": 8}}
+CRITICS = {
+    "PPO": {"time_horizon": 8, "minibatch_size": 32, "training_epoch": 4, "lam": 0.9},
+    "ActorCritic": {"training_frequency": 2, "lam": 0.9},
+}
+LEARNERS = CRITICS | {"Reinforce": {"training_frequency": 2}}
 
 
-def learn(name: str, env: dict, frames: int, **keys) -> Run:
-    algorithm = {"name": name, "gamma": GAMMA} | LEARNERS[name] | keys
+def learn(name: str, env: dict, frames: int = 2000, **keys) -> Run:
+    algorithm = {"name": name, "gamma": GAMMA, "entropy_coef_spec": None} | LEARNERS[name] | keys
     return train(make_spec(algorithm, {"num_envs": 8, "max_frame": frames} | env, FAST))
 
 
@@ -41,22 +47,19 @@ def value(run: Run, obs: list) -> Tensor:
     ],
 )
 def test_the_critic_learns_the_value(name, env, obs, expected):
-    run = learn(name, probe(env), frames=8000)
-    assert value(run, obs).tolist() == pytest.approx(expected, abs=0.1)
+    run = learn(name, probe(env))
+    assert value(run, obs).tolist() == pytest.approx(expected, abs=0.05)
 
 
 # γ = 0.5. Truncated, the value is that of going on for ever, 1 / (1 - γ) = 2. Terminated after three
 # steps it is 1 + 0.5 + 0.25, 1 + 0.5 and 1. No mixture of the two is right for either.
-@pytest.mark.parametrize("name", CRITICS)
-@pytest.mark.parametrize("lam", [0.9, None])
+@pytest.mark.parametrize(("name", "lam"), [("PPO", 0.9), ("ActorCritic", 0.9), ("ActorCritic", None)])
 @pytest.mark.parametrize(
     ("ending", "expected"), [("truncated", [2, 2, 2]), ("terminated", [1.75, 1.5, 1])]
 )
 def test_termination_cuts_the_value_and_truncation_does_not(name, lam, ending, expected):
-    if name == "PPO" and lam is None:
-        pytest.skip("PPO has no n-step returns")
-    run = learn(name, probe("EndlessReward", ending=ending), frames=12000, lam=lam)
-    assert value(run, torch.eye(3).tolist()).tolist() == pytest.approx(expected, abs=0.15)
+    run = learn(name, probe("EndlessReward", ending=ending), lam=lam)
+    assert value(run, torch.eye(3).tolist()).tolist() == pytest.approx(expected, abs=0.05)
 
 
 @pytest.mark.parametrize("name", LEARNERS)
@@ -65,7 +68,7 @@ def test_termination_cuts_the_value_and_truncation_does_not(name, lam, ending, e
     [("RewardedAction", [[1.0]], [1]), ("RewardedMatch", [[-1.0], [1.0]], [0, 1])],
 )
 def test_the_policy_learns_the_better_action(name, env, obs, best):
-    run = learn(name, probe(env), frames=4000)
+    run = learn(name, probe(env))
     agent = run.session.agent
     assert agent.act(torch.tensor(obs), explore=False).tolist() == best
     torch.manual_seed(0)
@@ -76,10 +79,9 @@ def test_the_policy_learns_the_better_action(name, env, obs, best):
 @pytest.mark.parametrize("name", LEARNERS)
 @pytest.mark.parametrize("kind", Identity.SPACES)
 def test_identity_is_learned_for_every_kind_of_action(name, kind):
-    run = learn(name, probe("Identity", kind=kind), frames=16000, gamma=0.0)
+    run = learn(name, probe("Identity", kind=kind), frames=4000, gamma=0.0)
     spec, keys = run.data.spec, Keys(1)
     env = make_env(spec.env, keys, Stream.EVAL, num_envs=20)
     per_step = evaluate(run.session.agent, run.session.normalizers, env).mean() / 8
     env.close()
-    print(name, kind, per_step)
-    assert per_step > (-0.05 if kind == "continuous" else 0.9)
+    assert per_step > (-0.15 if kind == "continuous" else 0.95)  # at best 0 and 1

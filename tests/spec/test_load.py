@@ -292,7 +292,9 @@ class TestFiles:
     @pytest.mark.parametrize("path", ["a\0.json", "x" * 5000 + ".json", "", "[*.json", "a/../b.json"])
     def test_paths_of_nothing(self, path, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
-        assert any(text in message_of(path) for text in ("no such file", "cannot be read", "is a folder"))
+        assert any(
+            text in message_of(path) for text in ("no such file", "cannot be read", "is a folder")
+        )
 
 
 JSON_FAULTS = {

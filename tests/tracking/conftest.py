@@ -11,13 +11,13 @@ import pytest
 
 from slm_lightning.tracking import Record
 from slm_lightning.tracking.ui import server
-from tests.tracking.support import Relay
+from tests.tracking.support import Relay, free_port
 
 
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with MLflow's schema, made once because that takes seconds."""
-    record = Record(tmp_path_factory.mktemp("template"))
+    record = Record(tmp_path_factory.mktemp("template") / "mlruns")
     _ = record.client
     return record.database
 
@@ -41,7 +41,7 @@ def record(root: Path) -> Record:
 
 @pytest.fixture(scope="session")
 def server_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with server(Record(tmp_path_factory.mktemp("server"))) as running:
+    with server(Record(tmp_path_factory.mktemp("server")), free_port()) as running:
         yield running.address
 
 

@@ -30,6 +30,11 @@ def points(record: Record, run_id: str, key: str) -> list[tuple[int, float]]:
     return sorted((point.step, point.value) for point in history)
 
 
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]
+
+
 class Relay(socketserver.ThreadingTCPServer):
     """A way to the server that can be cut (connections refused), choked (no answer) and mended."""
 

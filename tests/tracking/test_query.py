@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from pathlib import Path
 
 import pandas as pd
@@ -60,9 +61,6 @@ def test_the_beginning_of_two_ids_lists_both(record: Record) -> None:
     """Ids are drawn by MLflow; these two are made to share their beginning."""
     runs = [start(record) for _ in range(2)]
     shared = [f"abcd{run_id[4:]}" for run_id in runs]
-    record.client._tracking_client.store.engine.dispose()
-    import sqlite3
-
     with sqlite3.connect(record.database) as connection:
         for old, new in zip(runs, shared, strict=True):
             connection.execute("update runs set run_uuid = ? where run_uuid = ?", (new, old))

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from slm_lightning.errors import StorageError
-from slm_lightning.tracking import LockedError, Record, flatten
+from slm_lightning.errors import LockedError, StorageError
+from slm_lightning.tracking import Record, flatten
 from slm_lightning.tracking.journal import Cursor
 from tests.tracking.support import points, start, write
 
@@ -25,7 +25,7 @@ def test_nothing_is_created_before_the_first_run(tmp_path: Path) -> None:
 
 
 def test_the_store_lies_where_the_environment_says(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SLM_MLRUNS")
@@ -33,9 +33,18 @@ def test_the_store_lies_where_the_environment_says(
     monkeypatch.setenv("SLM_MLRUNS", "elsewhere")
     assert Record().uri == f"sqlite:///{tmp_path}/elsewhere/mlflow.db"
     assert Record(tmp_path / "here").root == tmp_path / "here"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/own.db")
+    own = f"sqlite:///{root.rename(tmp_path / 'own')}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", own)
     record = Record()
-    assert (record.uri, record.root) == (f"sqlite:///{tmp_path}/own.db", tmp_path / "elsewhere")
+    run_id = start(record)
+    assert (record.uri, record.root) == (own, tmp_path / "elsewhere")
+    assert record.get(run_id).artifact_uri.startswith(f"{tmp_path}/elsewhere/artifacts/")
+
+
+def test_a_new_store_is_ignored_by_git(empty_database: Path, root: Path) -> None:
+    assert empty_database.with_name(".gitignore").read_text() == "*\n"
+    start(Record(root))
+    assert not (root / ".gitignore").exists(), "a folder that was there is its user's"
 
 
 def test_a_path_may_hold_any_character(tmp_path: Path, root: Path) -> None:
