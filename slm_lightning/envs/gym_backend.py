@@ -147,16 +147,16 @@ class ActionMap:
 
 def make_single(params: EnvParams, render_mode: str | None = None) -> gym.Env:
     """One sub-environment with the spec's keywords, time limit and flattening."""
-    kind: str | EnvSpec = params.name
+    target: str | EnvSpec = params.name
     if params.entry_point is not None:
-        kind = EnvSpec(params.name, entry_point=_load(params.entry_point))
+        target = EnvSpec(params.name, entry_point=_load(params.entry_point))
     options: dict[str, Any] = {} if render_mode is None else {"render_mode": render_mode}
     limit = time_limit(params)
     if limit is not None:
         options["max_episode_steps"] = limit
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        env = gym.make(kind, disable_env_checker=True, **options, **(params.model_extra or {}))
+        env = gym.make(target, disable_env_checker=True, **options, **(params.model_extra or {}))
     if params.name.startswith("BipedalWalker"):
         env = FreshWorld(env)
     if isinstance(env.observation_space, spaces.Box) and env.observation_space.shape:
