@@ -63,9 +63,68 @@ ALGORITHMS: dict[str, dict[str, Any]] = {
 @pytest.fixture(autouse=True)
 def isolated_surroundings(tmp_path, monkeypatch) -> None:
     """No test writes into, or reads from, the record or the tracking server of its user."""
+    isolate(monkeypatch, tmp_path / "mlruns")
+
+
+def isolate(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
+    """The record is at ``root``, whatever the user's settings say."""
     for name in [name for name in os.environ if name.startswith(("MLFLOW_", "SLM_"))]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("SLM_MLRUNS", str(tmp_path / "mlruns"))
+    monkeypatch.setenv("SLM_MLRUNS", str(root))
+
+
+@pytest.fixture(scope="session")
+def empty_record(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A record without runs. Made once, because MLflow takes seconds for its schema."""
+    record = Record(tmp_path_factory.mktemp("empty"))
+    with closing(sqlite3.connect(record.database)) as database:
+        assert record.client and database.execute("pragma wal_checkpoint(truncate)").fetchone()[0] == 0
+    return record.root
+
+
+@pytest.fixture
+def record(empty_record: Path) -> Record:
+    """A record of the test's own, which is the one that the lab uses."""
+    root = Path(os.environ["SLM_MLRUNS"])
+    shutil.copytree(empty_record, root)
+    return Record()
+
+
+@pytest.fixture(scope="session")
+def finished(empty_record: Path, tmp_path_factory: pytest.TempPathFactory) -> Result:
+    """A trial of ``tests.support.TINY``, with all that a user gets, in the record ``finished_record``."""
+    root = tmp_path_factory.mktemp("finished") / "mlruns"
+    shutil.copytree(empty_record, root)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        isolate(monkeypatch, root)
+        return run(tiny(), say=lambda text: None)
+
+
+@pytest.fixture
+def finished_record(finished: Result, tmp_path_factory, monkeypatch: pytest.MonkeyPatch) -> Record:
+    """The record with ``finished``, which is the one that the lab uses."""
+    monkeypatch.setenv("SLM_MLRUNS", str(tmp_path_factory.getbasetemp() / "finished0" / "mlruns"))
+    return Record()
+
+
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trials end as where no browser is installed, which saves seconds."""
+    monkeypatch.setattr(graphs, "write_png", lambda figs: False)
+
+
+@pytest.fixture
+def lab(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Lab:
+    """``slm-lightning`` in this process: ``lab("list", "--json")``."""
+
+    def call(*arguments: object) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["slm-lightning", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        return Answer(int(end.value.code or 0), *capsys.readouterr())
+
+    return call
 
 
 def make_spec(

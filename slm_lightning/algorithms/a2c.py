@@ -48,6 +48,7 @@ class ActorCritic(Agent):
         """n of n-step returns, which is then also the rollout length; null (with ``lam`` null too)
         takes the returns of the whole rollout."""
         policy_loss_coef: NonNegative = 1.0
+        """Factor of the policy loss."""
         val_loss_coef: NonNegative = 1.0
         """c_V."""
         entropy_coef_spec: ScheduleSpec | None = None
@@ -88,7 +89,7 @@ class ActorCritic(Agent):
             )
         entropy_coef = scale.new_tensor(self.schedules()["entropy_coef"])
         info = optimize(
-            tuple(self.learners()),
+            self.net.optimizers,
             self.loss,
             rows.obs,
             rows.action,

@@ -110,7 +110,7 @@ class PPO(Agent):
             shuffled = torch.randperm(len(target), device=target.device)
             for index in shuffled.split(self.params.minibatch_size):
                 minibatch = (tensor[index] for tensor in data)
-                infos.append(optimize(tuple(self.learners()), self.loss, *minibatch, *scalars))
+                infos.append(optimize(self.net.optimizers, self.loss, *minibatch, *scalars))
         return mean_info(infos) | {"explained_variance": explained_variance(value, target)}
 
     def scalars(self, advantage: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

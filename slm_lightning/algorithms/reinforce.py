@@ -36,6 +36,7 @@ class Reinforce(Agent):
         training_frequency: Count
         """Vector steps between updates (OnPolicyBatchReplay), or episodes (OnPolicyReplay)."""
         policy_loss_coef: Float = 1.0
+        """Factor of the policy loss."""
         entropy_coef_spec: ScheduleSpec | None = None
         """Schedule of the entropy bonus c_H; null is none."""
 

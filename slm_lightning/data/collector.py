@@ -67,7 +67,7 @@ class Collector:
                     buffers = self._allocate(min(limit, 2 * t))
                 self._step(buffers, t)
                 t += 1
-                ended += int(buffers.done[t - 1].sum())
+                ended += int((buffers.terminated[t - 1] | buffers.truncated[t - 1]).sum())
         return self._finish(buffers, t, version)
 
     def state_dict(self) -> dict[str, Any]:
@@ -188,9 +188,8 @@ class EpisodeTracker:
         ended_ret, ended_length = ret.clone(), length.clone()
         ended_ret[1:] -= torch.where(again, ret[:-1], 0)
         ended_length[1:] -= torch.where(again, length[:-1], 0)
-        self.ret, self.length = returns[-1].clone(), lengths[-1].clone()
-        self.ret[env] -= _last_of_each(env, ret, num_envs)[env]
-        self.length[env] -= _last_of_each(env, length, num_envs)[env]
+        self.ret = returns[-1] - _last_of_each(env, ret, num_envs)
+        self.length = lengths[-1] - _last_of_each(env, length, num_envs)
         order = t.argsort(stable=True)
         frames = start + (t[order] + 1) * num_envs
         return [
@@ -200,7 +199,7 @@ class EpisodeTracker:
 
 
 def _last_of_each(env: Tensor, value: Tensor, num_envs: int) -> Tensor:
-    """The last ``value`` of each sub-environment; ``env`` is sorted."""
+    """The last ``value`` of each sub-environment, 0 where there is none; ``env`` is sorted."""
     last = torch.zeros(num_envs, dtype=value.dtype, device=value.device)
     is_last = torch.ones_like(env, dtype=torch.bool)
     is_last[:-1] = env[1:] != env[:-1]

@@ -46,7 +46,8 @@ class ActorCriticNet(nn.Module):
 
     def __init__(self, net: NetParams, env: EnvInfo, pdtype: str = "default"):
         super().__init__()
-        self.shared = net.shared
+        self.optimizers = ("agent",) if net.shared else ("actor", "critic")
+        """Names of the optimizers that step this net."""
         self.actor = Policy(net.part("actor"), env, pdtype, (1,) if net.shared else ())
         self.critic = None if net.shared else Net(net.part("critic"), env.obs_shape, [1])
 
@@ -65,7 +66,8 @@ class ActorCriticNet(nn.Module):
         return pi, (extra if self.critic is None else self.critic(obs))[0].squeeze(-1)
 
     def learners(self) -> dict[str, Learner]:
-        """One optimizer named ``agent`` when shared, else ``actor`` and ``critic``."""
-        if self.critic is None:
-            return {"agent": self.actor.learner()}
-        return {"actor": self.actor.learner(), "critic": self.critic.learner()}
+        """One learner when shared, else one for the actor and one for the critic."""
+        parts: list[Policy | Net] = [self.actor]
+        if self.critic is not None:
+            parts.append(self.critic)
+        return {name: part.learner() for name, part in zip(self.optimizers, parts)}
