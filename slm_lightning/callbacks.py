@@ -30,6 +30,7 @@ FINAL_EPISODES = 30
 MA_WINDOW = 100
 CHECKPOINT_SECONDS = 30.0
 BEST, LAST = "ckpt-best.ckpt", "ckpt-last.ckpt"
+CALMER = "lower the learning rate, clip gradients, or normalise rewards"
 
 
 class AfterRound(Callback):
@@ -132,7 +133,7 @@ class MetricLog(AfterRound):
         if diverged:
             raise DivergedError(
                 f"the loss is {session.info['loss'].item()} at frame {data.frame}",
-                "lower the learning rate, clip gradients, or normalise rewards",
+                CALMER,
             )
 
     def _row(self, frame: int, episodes: deque[Episode]) -> dict[str, float]:
@@ -187,7 +188,8 @@ class Checkpoints(AfterRound):
     """``ckpt-best`` (highest total_reward_ma) and ``ckpt-last``, each written whole or not at all.
 
     The best policy is held in memory and goes to disk with ckpt-last: every 30 seconds, when the
-    session is asked to stop, and at its end.
+    session is asked to stop, and at its end. Raises DivergedError instead of keeping weights that are
+    not finite.
     """
 
     def __init__(self, folder: Path, metrics: MetricLog):
@@ -199,6 +201,10 @@ class Checkpoints(AfterRound):
         self.written = time.monotonic()
 
     def after_round(self, trainer: Trainer, session: Session, data: RolloutData) -> None:
+        due = time.monotonic() - self.written >= CHECKPOINT_SECONDS
+        due = due or data.finished or trainer.should_stop
+        if due or self.metrics.improved:
+            _refuse_broken(session, data.frame)
         if self.metrics.improved:
             state = {key: value.clone() for key, value in session.state_dict().items()}
             self.best = {
@@ -206,8 +212,7 @@ class Checkpoints(AfterRound):
                 "frame": data.frame,
                 "total_reward_ma": self.metrics.total_reward_ma,
             }
-        due = time.monotonic() - self.written >= CHECKPOINT_SECONDS
-        if due or data.finished or trainer.should_stop:
+        if due:
             self._save(trainer)
 
     def on_exception(
@@ -243,6 +248,12 @@ class Progress(AfterRound):
             self.told = now
             self.report(data.frame, self.metrics.total_reward_ma)
         trainer.should_stop = trainer.should_stop or self.stop()
+
+
+def _refuse_broken(session: Session, frame: int) -> None:
+    for name, value in session.state_dict().items():
+        if not value.isfinite().all():
+            raise DivergedError(f"{name} is not finite after the update at frame {frame}", CALMER)
 
 
 def atomically(path: Path, write: Callable[[Path], None]) -> None:

@@ -82,8 +82,9 @@ def _say(text: str) -> None:
 def _finish(result, as_json: bool) -> None:
     """Prints what a trial came to, and exits as it ended."""
     click.echo(_json(_summary(result)) if as_json else _report(result))
-    if result.stopped_by:
-        _say(f"stopped by {result.stopped_by}; to go on: slm-lightning resume {result.run_id[:8]}")
+    if result.status == "stopped" or (result.stopped_by and result.status != "done"):
+        by = f" by {result.stopped_by}" if result.stopped_by else ""
+        _say(f"stopped{by}; to go on: slm-lightning resume {result.run_id[:8]}")
         raise SystemExit(130 if result.stopped_by == "SIGINT" else 75)
     if error := result.error():
         raise error

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
+import sqlite3
+import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -24,6 +29,11 @@ from slm_lightning.envs import make_env
 from slm_lightning.nets.net import BODIES
 from slm_lightning.session import Session
 from slm_lightning.spec.model import AgentSpec, EnvParams, MetaParams, Spec
+
+if TYPE_CHECKING:
+    from slm_lightning.lab.trial import Result
+    from slm_lightning.tracking import Record
+    from tests.support import Lab
 
 torch.set_num_threads(1)
 settings.register_profile("lab", max_examples=50, deadline=None, derandomize=True)
@@ -76,6 +86,8 @@ def isolate(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
 @pytest.fixture(scope="session")
 def empty_record(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A record without runs. Made once, because MLflow takes seconds for its schema."""
+    from slm_lightning.tracking import Record
+
     record = Record(tmp_path_factory.mktemp("empty"))
     with closing(sqlite3.connect(record.database)) as database:
         assert record.client and database.execute("pragma wal_checkpoint(truncate)").fetchone()[0] == 0
@@ -85,37 +97,51 @@ def empty_record(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def record(empty_record: Path) -> Record:
     """A record of the test's own, which is the one that the lab uses."""
-    root = Path(os.environ["SLM_MLRUNS"])
-    shutil.copytree(empty_record, root)
+    from slm_lightning.tracking import Record
+
+    shutil.copytree(empty_record, os.environ["SLM_MLRUNS"])
     return Record()
 
 
 @pytest.fixture(scope="session")
-def finished(empty_record: Path, tmp_path_factory: pytest.TempPathFactory) -> Result:
-    """A trial of ``tests.support.TINY``, with all that a user gets, in the record ``finished_record``."""
-    root = tmp_path_factory.mktemp("finished") / "mlruns"
-    shutil.copytree(empty_record, root)
+def finished_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("finished") / "mlruns"
+
+
+@pytest.fixture(scope="session")
+def finished(empty_record: Path, finished_root: Path) -> Result:
+    """A trial of ``tests.support.TINY`` with all that a user gets; its record is ``finished_record``."""
+    from slm_lightning import run
+    from tests.support import tiny
+
+    shutil.copytree(empty_record, finished_root)
     with pytest.MonkeyPatch.context() as monkeypatch:
-        isolate(monkeypatch, root)
+        isolate(monkeypatch, finished_root)
         return run(tiny(), say=lambda text: None)
 
 
 @pytest.fixture
-def finished_record(finished: Result, tmp_path_factory, monkeypatch: pytest.MonkeyPatch) -> Record:
+def finished_record(finished: Result, finished_root: Path, monkeypatch: pytest.MonkeyPatch) -> Record:
     """The record with ``finished``, which is the one that the lab uses."""
-    monkeypatch.setenv("SLM_MLRUNS", str(tmp_path_factory.getbasetemp() / "finished0" / "mlruns"))
+    from slm_lightning.tracking import Record
+
+    monkeypatch.setenv("SLM_MLRUNS", str(finished_root))
     return Record()
 
 
 @pytest.fixture
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trials end as where no browser is installed, which saves seconds."""
+    from slm_lightning.lab import graphs
+
     monkeypatch.setattr(graphs, "write_png", lambda figs: False)
 
 
 @pytest.fixture
 def lab(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Lab:
     """``slm-lightning`` in this process: ``lab("list", "--json")``."""
+    from slm_lightning import cli
+    from tests.support import Answer
 
     def call(*arguments: object) -> Answer:
         monkeypatch.setattr(sys, "argv", ["slm-lightning", *map(str, arguments)])

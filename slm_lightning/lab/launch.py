@@ -127,7 +127,7 @@ def _read(run: Running) -> tuple[int, float] | Outcome | Killed:
     """One message of a session: its progress, or the last there is."""
     try:
         message = run.pipe.recv() if run.pipe.poll() else None
-    except EOFError:
+    except (EOFError, OSError):  # killed before, or in the middle of a message
         message = None
     if message is None or isinstance(message, Outcome):
         run.process.join()
@@ -150,10 +150,9 @@ def _enter(job: Job, pipe: Connection) -> None:
     _write_output_to(Path(job.folder) / "session.log")
     try:
         outcome = _run(job, pipe)
-    except DivergedError as error:
-        outcome = Outcome("diverged", str(error))
     except LabError as error:
-        outcome = Outcome("failed", str(error))
+        status: Status = "diverged" if isinstance(error, DivergedError) else "failed"
+        outcome = Outcome(status, "; ".join(filter(None, [str(error), error.hint])))
     except BaseException as error:
         traceback.print_exc()
         outcome = Outcome("failed", f"{type(error).__name__}: {error}")

@@ -47,8 +47,8 @@ def find_policy(run: str, record: Record, which: Which = "best") -> Files:
         info = max(sessions, key=lambda session: session.metrics["score"])
     try:
         checkpoint = record.download(info.run_id, f"checkpoints/ckpt-{which}.ckpt")
-    except FileNotFoundError:
-        raise UsageError(f"{info.name} ({info.status}) has no ckpt-{which}") from None
+    except UsageError:
+        raise UsageError(f"{info.name} ({info.status.lower()}) has no ckpt-{which}") from None
     return Files(info.name, record.download(info.run_id, "spec_resolved.json"), checkpoint)
 
 

@@ -75,7 +75,7 @@ SCALE_4 = torch.tensor(4.0)
     [
         # ((1 - 2)² + (2 - 3)²) / 2
         ({}, 1.0),
-        # kept within 0.2 of the old: 0.2 and 2.8. Row 0: max(1, 1.8²); row 1: max(1, 0.2²). Half the mean.
+        # kept within 0.2 of the old: 0.2 and 2.8; half the mean of max(1, 1.8²) and max(1, 0.2²)
         ({"clip_vloss": True}, 0.5 * (3.24 + 1) / 2),
         # divided by 4: (1/16 + 1/16) / 2
         ({"normalize_v_targets": True}, 1 / 16),

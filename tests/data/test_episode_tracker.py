@@ -32,9 +32,7 @@ class NaiveTracker:
 
 
 def rollouts(num_envs: int) -> st.SearchStrategy:
-    row = st.lists(
-        st.tuples(st.integers(-8, 8), st.booleans()), min_size=num_envs, max_size=num_envs
-    )
+    row = st.lists(st.tuples(st.integers(-8, 8), st.booleans()), min_size=num_envs, max_size=num_envs)
     return st.lists(st.lists(row, min_size=1, max_size=6), min_size=1, max_size=4)
 
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -112,7 +112,7 @@ class Identity(gym.Env):
     """Eight steps; the action to take is shown, and the reward is how much of it was taken: the
     fraction of equal entries, or minus the squared distance where actions are continuous."""
 
-    SPACES = {
+    SPACES: ClassVar = {
         "discrete": spaces.Discrete(3, start=2),
         "multi_discrete": spaces.MultiDiscrete([2, 3]),
         "multi_binary": spaces.MultiBinary(3),

@@ -64,7 +64,7 @@ def test_an_activation_is_named_in_any_case(name, kind):
 
 @pytest.mark.parametrize("name", ["rellu", "linear", "MultiheadAttention", ""])
 def test_an_unknown_activation_is_a_spec_error(name):
-    with pytest.raises(SpecError, match="no torch.nn activation"):
+    with pytest.raises(SpecError, match=r"no torch\.nn activation"):
         activation(name)
 
 
@@ -146,7 +146,7 @@ def test_a_loss_by_name_and_keywords():
 
 @pytest.mark.parametrize("keys", [{"name": "NoLoss"}, {"name": "MSELoss", "delta": 1.0}])
 def test_a_loss_that_does_not_exist_is_a_spec_error(keys):
-    with pytest.raises(SpecError, match="no torch.nn loss"):
+    with pytest.raises(SpecError, match=r"no torch\.nn loss"):
         regression_loss(LossSpec(**keys))
 
 
