@@ -80,8 +80,14 @@ def bare_loop(spec: Spec, keys: Keys) -> tuple[dict[str, torch.Tensor], list[dic
     return state | {f"normalizers.{k}": v for k, v in normalizers.state_dict().items()}, metrics
 
 
+FALLING = {"name": "linear_decay", "start_val": 0.5, "end_val": 0.0, "end_step": 600}
 SPECS = [
-    *(make_spec(name, {"name": "CartPole-v1"} | FULL_ENV, FULL_NET) for name in NAMES),
+    *(
+        make_spec(
+            {"name": name, "entropy_coef_spec": FALLING}, {"name": "CartPole-v1"} | FULL_ENV, FULL_NET
+        )
+        for name in NAMES
+    ),
     make_spec("PPO", {"name": "Pendulum-v1"} | FULL_ENV, FULL_NET | {"shared": True}),
     make_spec("ActorCritic", "Pendulum-v1", {"log_std_init": 0.0}),
     make_spec(

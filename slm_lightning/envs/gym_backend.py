@@ -132,14 +132,16 @@ class ActionMap:
         self.spec = _action_spec(space)
         if isinstance(space, spaces.Box):
             bounded = bool(np.isfinite(space.low).all() and np.isfinite(space.high).all())
-            self.centre = (space.low + space.high) / 2 if bounded else np.zeros_like(space.low)
-            self.half = (space.high - space.low) / 2 if bounded else np.ones_like(space.low)
+            self.centre = space.low / 2 + space.high / 2 if bounded else np.zeros_like(space.low)
+            self.half = space.high / 2 - space.low / 2 if bounded else np.ones_like(space.low)
 
     def __call__(self, action: Tensor) -> np.ndarray:
         array = action.cpu().numpy()
         if isinstance(self.space, spaces.Box):
             array = self.centre + self.half * array.reshape(-1, *self.space.shape)
-            return np.clip(array, self.space.low, self.space.high).astype(self.space.dtype)
+            array = np.clip(array, self.space.low, self.space.high)
+            whole = np.issubdtype(self.space.dtype, np.integer)
+            return (np.rint(array) if whole else array).astype(self.space.dtype)
         if isinstance(self.space, spaces.Discrete | spaces.MultiDiscrete):
             return array + self.space.start
         return array.astype(self.space.dtype)
@@ -200,7 +202,7 @@ class explained:
             )
         if isinstance(error, gym.error.NamespaceNotFound) and name.startswith("ALE/"):
             return MissingError(f"{name} needs ale-py", 'pip install "slm-lightning[atari]"')
-        if isinstance(error, gym.error.Error):
+        if isinstance(error, gym.error.Error) and not self.params.entry_point:
             close = difflib.get_close_matches(name, list(gym.registry), n=3, cutoff=0.6)
             similar = (
                 f"similar ids: {', '.join(close)}" if close else "own environment? set env.entry_point"

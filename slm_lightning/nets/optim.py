@@ -22,9 +22,10 @@ def make_optimizer(learner: Learner) -> Optimizer:
     kind: Any = getattr(torch.optim, name, None)
     if not (isinstance(kind, type) and Optimizer in kind.__mro__[1:]):
         raise SpecError.at("agent.net.optim_spec.name", f'"{spec.name}" is not in torch.optim')
-    options: dict[str, Any] = {"fused": True} if name in ("Adam", "AdamW", "SGD") else {}
-    options |= spec.model_extra or {}
+    options: dict[str, Any] = dict(spec.model_extra or {})
+    if name in ("Adam", "AdamW", "SGD") and "foreach" not in options:
+        options.setdefault("fused", True)
     try:
         return kind(learner.parameters, lr=spec.lr, **options)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise SpecError.at("agent.net.optim_spec", f"{name}: {error}") from None

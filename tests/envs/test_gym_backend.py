@@ -99,6 +99,18 @@ def test_a_box_without_bounds_takes_actions_as_they_are():
     np.testing.assert_array_equal(half_open(torch.tensor([[-50.0], [3.0]])), [[0.0], [3.0]])
 
 
+def test_a_box_of_integers_takes_the_nearest():
+    to_box = ActionMap(spaces.Box(0, 3, (1,), dtype=np.int64))
+    taken = to_box(torch.tensor([[-1.0], [-0.4], [0.4], [0.9], [5.0]]))  # 0, 0.9, 2.1, 2.85, 3
+    assert taken.ravel().tolist() == [0, 1, 2, 3, 3]
+    assert taken.dtype == np.int64
+
+
+def test_a_box_as_wide_as_its_type_does_not_overflow():
+    to_box = ActionMap(spaces.Box(-3e38, 3e38, (1,)))
+    np.testing.assert_allclose(to_box(torch.tensor([[0.5], [-1.0]])), [[1.5e38], [-3e38]], rtol=1e-6)
+
+
 def test_actions_of_any_shape():
     to_box = ActionMap(spaces.Box(-1, 1, (2, 3)))
     assert to_box.spec.sizes == (6,)
@@ -233,6 +245,11 @@ def test_an_entry_point_is_not_hidden_by_another_environment_of_that_name():
 def test_an_environment_that_breaks_when_it_is_made_is_explained():
     with pytest.raises(MissingError, match="cannot be made: KeyError"):
         open_env(probe("Identity", kind="no such kind"))
+
+
+def test_a_name_that_is_no_id_is_said_to_be_one():
+    with pytest.raises(MissingError, match=r"my env cannot be made: .*Malformed"):
+        open_env("my env", entry_point="tests.envs.probes:Counter")
 
 
 @pytest.mark.parametrize(
