@@ -30,7 +30,7 @@ class Batch(NamedTuple):
     next_obs: Tensor  # [T, N, *obs_shape]
     terminated: Tensor  # [T, N] bool
     truncated: Tensor  # [T, N] bool
-    version: int  # updates of the agent that collected it; asserted on on-policy data
+    version: int  # rounds the agent had learned when it collected this; asserted
 
     @property
     def done(self) -> Tensor:

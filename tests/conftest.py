@@ -110,7 +110,7 @@ def finished_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def finished(empty_record: Path, finished_root: Path) -> Result:
-    """A trial of ``tests.support.TINY`` with all that a user gets; its record is ``finished_record``."""
+    """A trial of ``tests.support.TINY`` with all a user gets; its record is ``finished_record``."""
     from slm_lightning import run
     from tests.support import tiny
 

@@ -63,7 +63,8 @@ class PPO(Agent):
         normalize_v_targets: bool = False
         """Divide values and targets by the running deviation of the targets in the value loss."""
         clip_vloss: bool = False
-        """Keep the new value within ε of the old one in the value loss."""
+        """Keep the new value within ε of the old one: half a squared error, whatever ``loss_spec`` and
+        ``normalize_v_targets`` say."""
         symlog: bool = False
         """Compress values and targets by sign(x) ln(1 + |x|) in the value loss."""
 

@@ -91,7 +91,8 @@ class Collector:
                 "the session cannot go on exactly; start it again",
             )
         self.frame = state["frame"]
-        self.tracker.ret, self.tracker.length = state["ret"], state["length"]
+        self.tracker.ret = state["ret"].to(self.device)
+        self.tracker.length = state["length"].to(self.device)
 
     def _step(self, buffers: Batch, t: int) -> None:
         buffers.obs[t].copy_(self.obs)

@@ -109,7 +109,8 @@ class GymVectorEnv:
     def _reset(self, mask: np.ndarray | None) -> np.ndarray:
         """Starts the running episode of the masked sub-environments from its seed."""
         seeds: list[int | None] = [
-            self.keys.seed_for(self.stream, i, int(e)) for i, e in enumerate(self.episode)
+            self.keys.seed_for(self.stream, i, int(episode)) if mask is None or mask[i] else None
+            for i, episode in enumerate(self.episode)
         ]
         return self.envs.reset(seed=seeds, options=None if mask is None else {"reset_mask": mask})[0]
 
@@ -159,7 +160,7 @@ def make_single(params: EnvParams, render_mode: str | None = None) -> gym.Env:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         env = gym.make(target, disable_env_checker=True, **options, **(params.model_extra or {}))
-    if params.name.startswith("BipedalWalker"):
+    if type(env.unwrapped).__module__ == "gymnasium.envs.box2d.bipedal_walker":
         env = FreshWorld(env)
     if isinstance(env.observation_space, spaces.Box) and env.observation_space.shape:
         return env
@@ -176,9 +177,8 @@ def time_limit(params: EnvParams) -> int | None:
     module, _, name = params.name.rpartition(":")
     if module:
         importlib.import_module(module)  # which registers it
-    spec = None if params.entry_point else gym.registry.get(name)
-    limits = [limit for limit in (params.max_t, spec and spec.max_episode_steps) if limit]
-    return min(limits, default=None)
+    own = None if params.entry_point else gym.spec(name).max_episode_steps
+    return min((limit for limit in (params.max_t, own) if limit), default=None)
 
 
 class explained:
@@ -190,9 +190,8 @@ class explained:
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if error is None or isinstance(error, LabError) or not isinstance(error, Exception):
-            return
-        raise self.explain(error) from error
+        if isinstance(error, Exception) and not isinstance(error, LabError):
+            raise self.explain(error) from error
 
     def explain(self, error: Exception) -> LabError:
         name = self.params.name

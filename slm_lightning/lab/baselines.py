@@ -7,10 +7,11 @@ cache file of the user's; the package itself is never written to.
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +29,8 @@ MAX_STEPS = 200_000
 
 log = logging.getLogger(__name__)
 
+Make = Callable[[], gymnasium.Env]
+
 
 class Baseline(NamedTuple):
     """Undiscounted return of the random policy over ``episodes`` episodes."""
@@ -37,10 +40,13 @@ class Baseline(NamedTuple):
     episodes: int
 
 
-def random_baseline(name: str, kwargs: Mapping[str, Any], cache: Path) -> Baseline | None:
-    """The baseline of ``gymnasium.make(name, **kwargs)``: shipped, from ``cache``, or measured now.
+def random_baseline(
+    name: str, kwargs: Mapping[str, Any], cache: Path, make: Make | None = None
+) -> Baseline | None:
+    """The baseline of ``make()``, by default ``gymnasium.make(name, **kwargs)``: shipped, from
+    ``cache``, or measured now.
 
-    An environment of one's own must be registered before. ``cache`` is a JSON file; it is written
+    ``cache`` is a JSON file; it is written
     under a lock, so sessions that run side by side measure once. It knows an environment by its name
     and arguments only: delete the file when the code of an environment has changed.
 
@@ -48,24 +54,25 @@ def random_baseline(name: str, kwargs: Mapping[str, Any], cache: Path) -> Baseli
     Raises StorageError when the cache cannot be read or written.
     """
     key = baseline_key(name, kwargs)
+    make = make or functools.partial(gymnasium.make, name, **kwargs)
     shipped = read_table(SHIPPED)
     if key in shipped:
         return shipped[key]
     try:
         cached = read_table(cache)
-        return cached[key] if key in cached else _measure_into(cache, key, name, kwargs)
+        return cached[key] if key in cached else _measure_into(cache, key, make)
     except OSError as error:
         hint = "make its folder writable; it is kept in the folder of the record"
         raise StorageError(f"the random baselines in {cache} cannot be used: {error}", hint) from error
 
 
-def _measure_into(cache: Path, key: str, name: str, kwargs: Mapping[str, Any]) -> Baseline | None:
+def _measure_into(cache: Path, key: str, make: Make) -> Baseline | None:
     cache.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{cache}.lock"):
         table = read_table(cache)
         if key not in table:
             try:
-                table[key] = measure(name, kwargs)
+                table[key] = measure(make)
             except Exception as error:  # whatever a foreign environment raises, only strength is lost
                 log.warning("no random baseline for %s, its strength is n/a: %s", key, error)
                 return None
@@ -78,18 +85,18 @@ def baseline_key(name: str, kwargs: Mapping[str, Any]) -> str:
     return f"{name} {json.dumps(kwargs, sort_keys=True, default=str)}" if kwargs else name
 
 
-def measure(name: str, kwargs: Mapping[str, Any]) -> Baseline:
+def measure(make: Make) -> Baseline:
     """Plays up to 100 episodes with random actions from the action space, all from fixed seeds.
 
     The same numbers come out on every call. An episode is cut after 10 000 steps and counts with the
     return so far; no new episode starts after 200 000 steps, so an endless environment ends too.
 
-    Raises whatever ``gymnasium.make`` or the environment raises.
+    Raises whatever ``make`` or the environment raises.
     """
     keys = Keys(seed=0)
     returns: list[float] = []
     steps = 0
-    env = gymnasium.make(name, **kwargs)
+    env = make()
     try:
         env.action_space.seed(keys.seed_for(Stream.BASELINE))
         while len(returns) < EPISODES and steps < MAX_STEPS:

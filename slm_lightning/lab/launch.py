@@ -18,7 +18,7 @@ import types
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -62,10 +62,16 @@ class Killed:
 
 
 def warm_up() -> None:
-    """Starts the fork server, so that it imports while the caller still reads and checks specs."""
-    with hidden_main():
-        _context()
-        forkserver.ensure_running()
+    """Starts the fork server, so that it imports while the caller still reads and checks specs. A
+    Ctrl-C in the terminal is not for it."""
+    resource_tracker.ensure_running()  # first, because it unblocks the signal
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        with hidden_main():
+            _context()
+            forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def run_jobs(
@@ -97,6 +103,10 @@ def run_jobs(
         while running or (waiting and not stop()):
             while waiting and len(running) < at_once and not stop():
                 running.append(_start(waiting.popleft()))
+                if stop():  # it came while that one was not yet among those to be asked
+                    ask_to_stop()
+            if not running:
+                break
             ready = wait([source for run in running for source in (run.pipe, run.process.sentinel)])
             for run in [r for r in running if r.pipe in ready or r.process.sentinel in ready]:
                 message = _read(run)

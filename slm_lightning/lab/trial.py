@@ -10,12 +10,15 @@ import json
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from slm_lightning.envs.gym_backend import make_single
 from slm_lightning.errors import DivergedError, LabError, SessionError, UsageError
 from slm_lightning.lab import graphs
 from slm_lightning.lab.analysis import session_scalars, trial_curve, trial_scalars
@@ -151,7 +154,7 @@ class Trial:
         spec = resolve(load_spec(record.download(info.run_id, RESOLVED)), REGISTRY)
         sessions = record.children(info.run_id)
         done = {i for i, run in enumerate(sessions) if run.tags.get("slm.status") == "done"}
-        if len(done) == spec.meta.max_session:
+        if info.status == "FINISHED":
             raise UsageError(f"{info.name} is done; nothing is left to resume")
         trial = cls(spec, record, info.tags["slm.mode"], info.run_id, [run.run_id for run in sessions])
         trial.outcomes = {index: Outcome("done") for index in done}
@@ -180,14 +183,26 @@ class Trial:
         """Runs the sessions and records them. A session that fails does not stop the others."""
         todo = self.todo
         jobs = [self._job(s, device) for s in todo]
-        with Courier(self.record, [self.session_ids[s] for s in todo]):
-            stop = run_jobs(
-                jobs,
-                at_once or len(os.sched_getaffinity(0)),
-                on_progress,
-                lambda job, outcome: self._on_end(job.session, outcome),
-            )
-        return self._close(stop)
+        try:
+            with Courier(self.record, [self.session_ids[s] for s in todo]):
+                stop = run_jobs(
+                    jobs,
+                    at_once or len(os.sched_getaffinity(0)),
+                    on_progress,
+                    lambda job, outcome: self._on_end(job.session, outcome),
+                )
+            return self._close(stop)
+        except BaseException as error:
+            self._give_up("stopped" if isinstance(error, KeyboardInterrupt) else "failed")
+            raise
+
+    def _give_up(self, status: Status) -> None:
+        """Says in the record that the lab itself broke off; what is there can be resumed."""
+        with suppress(LabError):
+            for run_id in [*self.session_ids, self.run_id]:
+                if self.record.working_folder(run_id).is_dir():
+                    self.record.finish(run_id, RUN_STATUS[status])
+            self.record.set_tags(self.run_id, {"slm.status": status})
 
     def _job(self, session: int, device: str) -> Job:
         return Job(
@@ -295,9 +310,10 @@ def _name(spec: Spec) -> str:
 
 def _baseline(spec: Spec, record: Record) -> Baseline | None:
     """What a random policy scores in the spec's environment."""
-    limit = {} if spec.env.max_t is None else {"max_episode_steps": spec.env.max_t}
+    own = {"max_t": spec.env.max_t, "entry_point": spec.env.entry_point}
+    arguments = {**(spec.env.model_extra or {}), **{k: v for k, v in own.items() if v is not None}}
     cache = record.root / "random_baselines.json"
-    return random_baseline(spec.env.name, {**(spec.env.model_extra or {}), **limit}, cache)
+    return random_baseline(spec.env.name, arguments, cache, partial(make_single, spec.env))
 
 
 def read_metrics(folder: Path) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from slm_lightning.errors import SpecError
 from slm_lightning.nets.init import activation, initialise
 from slm_lightning.nets.mlp import MLPNet
 from slm_lightning.spec.model import LossSpec, NetParams
+from slm_lightning.spec.torch_names import LOSSES
 
 BODIES: dict[str, Any] = {"MLPNet": MLPNet}
 
@@ -55,11 +56,5 @@ class Net(nn.Module):
 
 
 def regression_loss(spec: LossSpec) -> nn.Module:
-    """A loss of ``torch.nn`` by name in any case, mean-reduced. Raises SpecError if there is none."""
-    names = {name.lower(): name for name in nn.modules.loss.__all__}
-    try:
-        return getattr(nn, names[spec.name.lower()])(**(spec.model_extra or {}))
-    except (KeyError, TypeError):
-        raise SpecError.at(
-            "agent.net.loss_spec", f'"{spec.name}" with these keys is no torch.nn loss; try MSELoss'
-        ) from None
+    """A loss of ``torch.nn`` by class name, in any case; mean-reduced."""
+    return LOSSES[spec.name.lower()](**spec.keywords)

@@ -6,12 +6,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import torch
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
-from slm_lightning.errors import SpecError
 from slm_lightning.spec.model import LRScheduleSpec, ScheduleSpec
+from slm_lightning.spec.torch_names import LINEAR_SCHEDULES, LR_SCHEDULERS
 
 
 def value_at(spec: ScheduleSpec | None, frame: int, default: float = 0.0) -> float:
@@ -40,8 +38,7 @@ class LinearLR:
     """Learning rate falling linearly over ``spec.frame`` frames to ``min_factor`` of its start."""
 
     def __init__(self, optimizer: Optimizer, spec: LRScheduleSpec):
-        if spec.frame is None:
-            raise SpecError.at("agent.net.lr_scheduler_spec.frame", f"{spec.name} needs it")
+        assert spec.frame is not None
         self.optimizer = optimizer
         self.frames = spec.frame
         self.floor = spec.min_factor if spec.name == "LinearToMin" else 0.0
@@ -63,16 +60,8 @@ class TorchLR:
     """A scheduler of ``torch.optim.lr_scheduler``, stepped once per round."""
 
     def __init__(self, optimizer: Optimizer, spec: LRScheduleSpec):
-        kind = getattr(torch.optim.lr_scheduler, spec.name, None)
-        if not (isinstance(kind, type) and issubclass(kind, LRScheduler)):
-            raise SpecError.at(
-                "agent.net.lr_scheduler_spec.name",
-                f'"{spec.name}" is neither LinearToZero, LinearToMin nor in torch.optim.lr_scheduler',
-            )
-        try:
-            self.scheduler = kind(optimizer, **(spec.model_extra or {}))
-        except (TypeError, ValueError) as error:
-            raise SpecError.at("agent.net.lr_scheduler_spec", f"{spec.name}: {error}") from None
+        make: Any = LR_SCHEDULERS[spec.name]
+        self.scheduler = make(optimizer, **spec.keywords)
         self.first = True
 
     def step(self, frame: int) -> None:
@@ -96,5 +85,4 @@ def lr_schedule(optimizer: Optimizer, spec: LRScheduleSpec | None) -> LinearLR |
         group.setdefault("initial_lr", group["lr"])
     if spec is None:
         return None
-    linear = spec.name in ("LinearToZero", "LinearToMin")
-    return LinearLR(optimizer, spec) if linear else TorchLR(optimizer, spec)
+    return (LinearLR if spec.name in LINEAR_SCHEDULES else TorchLR)(optimizer, spec)

@@ -85,6 +85,26 @@ def _exploration(parts: Parts) -> Iterator[Problem]:
             "agent.algorithm.explore_var_spec",
             f'missing; action_policy "{algorithm.action_policy}" needs the schedule of its variable',
         )
+    schedule = algorithm.explore_var_spec if algorithm else None
+    if algorithm and schedule and algorithm.action_policy == "boltzmann":
+        for key in ("start_val", "end_val"):
+            temperature = getattr(schedule, key)
+            if temperature is not None and temperature <= 0:
+                yield Problem(
+                    f"agent.algorithm.explore_var_spec.{key}",
+                    f"expected a temperature above 0, not {shown(temperature)}",
+                )
+
+
+def _batch_norm(parts: Parts) -> Iterator[Problem]:
+    if not parts.algorithm or not getattr(parts.net, "batch_norm", False):
+        return
+    if parts.registry.algorithms[parts.algorithm.name].on_policy:
+        yield Problem(
+            "agent.net.batch_norm",
+            f"makes the policy that learns another than the one that acts, which"
+            f" {parts.algorithm.name} (agent.algorithm.name) cannot bear; use layer_norm",
+        )
 
 
 def _memory(parts: Parts) -> Iterator[Problem]:
@@ -178,4 +198,4 @@ def _search_section(path: str, section: Mapping[str, Any]) -> Iterator[Problem]:
             yield Problem(where, f"expected the list of its arguments, not {shown(value)}")
 
 
-CHECKS = (_schedules, _exploration, _memory, _env, _distributed, _net, _sizes, _search)
+CHECKS = (_schedules, _exploration, _batch_norm, _memory, _env, _distributed, _net, _sizes, _search)

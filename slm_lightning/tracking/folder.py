@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from slm_lightning.errors import LockedError, StorageError
+from slm_lightning.errors import LockedError
 from slm_lightning.tracking.journal import JOURNAL
 
 

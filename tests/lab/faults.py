@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 from gymnasium.envs.classic_control import CartPoleEnv
@@ -16,8 +17,8 @@ class Faulty(CartPoleEnv):
     with ``first_seed``.
 
     ``raise`` an error; reward ``nan``; ``kill`` or ``stop`` the session's process; ``signal`` process
-    ``lab`` to stop; ``hang`` after that, and signal it again when it asks the session to stop. With a
-    path ``once`` the first to go wrong makes that file, and no other does after it.
+    ``lab`` to stop; or ``hang`` and do so again and again. With a path ``once`` the first to go wrong
+    makes that file, and no other does after it.
     """
 
     def __init__(
@@ -71,5 +72,5 @@ class Faulty(CartPoleEnv):
             case "hang":
                 while True:
                     os.kill(self.lab, signal.SIGTERM)
-                    signal.pause()
+                    time.sleep(0.5)
         return reward

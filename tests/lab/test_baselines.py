@@ -81,7 +81,7 @@ def test_shipped_values_agree_with_those_of_slm_lab(name, tmp_path):
 
 @pytest.mark.parametrize("name", ["CartPole-v1", "MountainCar-v0", "Pendulum-v1"])
 def test_measuring_again_gives_the_shipped_value(name):
-    assert measure(name, {}) == pytest.approx(read_table(SHIPPED)[name], rel=1e-6)
+    assert measure(lambda: gymnasium.make(name)) == pytest.approx(read_table(SHIPPED)[name], rel=1e-6)
 
 
 def test_the_alias_of_the_continuous_lander_has_the_same_baseline(tmp_path):
@@ -139,12 +139,14 @@ def test_constructor_arguments_belong_to_the_environment(tmp_path):
 def test_measuring_is_deterministic_and_leaves_the_global_generators_alone():
     np.random.seed(1)
     state = np.random.get_state()[1].copy()
-    assert measure("SLMTest/Coin-v0", {}) == measure("SLMTest/Coin-v0", {})
+    assert measure(lambda: gymnasium.make("SLMTest/Coin-v0")) == measure(
+        lambda: gymnasium.make("SLMTest/Coin-v0")
+    )
     assert np.array_equal(np.random.get_state()[1], state)
 
 
 def test_endless_environment_is_cut():
-    baseline = measure("SLMTest/Coin-v0", {"length": math.inf})
+    baseline = measure(lambda: gymnasium.make("SLMTest/Coin-v0", length=math.inf))
     assert baseline.episodes == baselines.MAX_STEPS // baselines.MAX_EPISODE_STEPS
     assert baseline.mean == pytest.approx(baselines.MAX_EPISODE_STEPS / 2, rel=0.02)
 

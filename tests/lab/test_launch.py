@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from slm_lightning import run
+from slm_lightning.lab import graphs
 from slm_lightning.lab.trial import Result
 from slm_lightning.tracking import Record
 from tests.support import (
@@ -194,18 +195,45 @@ def test_a_second_signal_kills_what_does_not_stop(lab: Lab, record: Record, spec
     assert record.find("tiny_t0_s0").tags["slm.reason"] == "killed while stopping"
 
 
-def test_ctrl_c_in_a_terminal(record: Record, tmp_path: Path, spec_file: Path) -> None:
+@pytest.mark.parametrize("when", ["while it starts", "while it trains"])
+def test_ctrl_c_in_a_terminal(when: str, record: Record, tmp_path: Path, spec_file: Path) -> None:
     """It reaches all processes of the terminal's group: the lab, its fork server and their helpers."""
-    process = start_lab(
-        "run", write_spec(spec_file, tiny(env={"max_frame": ENDLESS})), "--sessions", 1, cwd=tmp_path
-    )
-    wait_until(lambda: scored(record, 1), "the session writes rows")
+    write_spec(spec_file, tiny(env={"max_frame": ENDLESS}))
+    process = start_lab("run", spec_file, "--sessions", 1, cwd=tmp_path)
+    if when == "while it starts":
+        wait_until(lambda: len(psutil.Process(process.pid).children()) >= 2, "the fork server is there")
+    else:
+        wait_until(lambda: scored(record, 1), "the session writes rows")
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, err
-    assert "stopped by SIGINT" in err
-    assert "Traceback" not in err and "Aborted" not in err and "0 of 1 sessions done" in out
-    assert set(states(record).values()) == {("KILLED", "stopped")}
+    assert "Traceback" not in err and "Aborted" not in err
+    if when == "while it starts":
+        assert (out, err.strip(), record.runs()) == ("", "", [])
+    else:
+        assert "stopped by SIGINT" in err and "0 of 1 sessions done" in out
+        assert set(states(record).values()) == {("KILLED", "stopped")}
+
+
+def test_ctrl_c_while_the_graphs_are_drawn(
+    lab: Lab, record: Record, spec_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is lost: resuming does what was left to do."""
+
+    def interrupted(figs: object) -> bool:
+        os.kill(os.getpid(), signal.SIGINT)
+        return False
+
+    with monkeypatch.context() as patch:
+        patch.setattr(graphs, "write_png", interrupted)
+        assert lab("run", write_spec(spec_file, tiny())).code == 130
+    assert {run.status for run in record.runs()} == {"KILLED"}
+    resumed = lab("resume", "tiny_t0")
+    assert resumed.code == 0 and "2 of 2 sessions done" in resumed.out
+    assert set(states(record).values()) == {("FINISHED", "done")}
+    assert "checkpoints/ckpt-best.ckpt" in record.artifacts(record.find("tiny_t0_s1").run_id)
+    assert list((record.root / "runs").iterdir()) == []
+    assert lab("resume", "tiny_t0").err == "error: tiny_t0 is done; nothing is left to resume\n"
 
 
 def test_nothing_survives_a_killed_lab(record: Record, tmp_path: Path, spec_file: Path) -> None:

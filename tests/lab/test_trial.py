@@ -81,10 +81,10 @@ class TestRecord:
             "mlflow.source.git.commit": head.stdout.strip() or "none",
         }
         runs = [finished_record.get(finished.run_id), *finished_record.children(finished.run_id)]
-        for tags in (run.tags for run in runs):
+        for tags in (info.tags for info in runs):
             assert common.items() <= tags.items()
             assert tags["slm.git.dirty"] in ("true", "false")
-        assert [run.tags.get("slm.session") for run in runs] == [None, "0", "1"]
+        assert [info.tags.get("slm.session") for info in runs] == [None, "0", "1"]
 
     def test_parameters_are_the_resolved_spec(self, finished: Result, finished_record: Record) -> None:
         resolved = json.loads(

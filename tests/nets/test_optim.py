@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import nn
 
-from slm_lightning.errors import SpecError
 from slm_lightning.nets.mlp import MLPNet
 from slm_lightning.nets.net import Learner
 from slm_lightning.nets.optim import make_optimizer
@@ -38,20 +37,3 @@ def test_the_fused_step_is_taken_unless_the_spec_says_otherwise(name):
 def test_hogwild_names_are_the_plain_optimizers():
     assert type(make(name="GlobalAdam")) is torch.optim.Adam
     assert type(make(name="GlobalRMSprop")) is torch.optim.RMSprop
-
-
-@pytest.mark.parametrize(
-    ("optim_spec", "sentence"),
-    [
-        ({"name": "Adamm"}, r'"Adamm" is not in torch\.optim'),
-        ({"name": "Optimizer"}, "is not in"),
-        ({"name": "lr_scheduler"}, "is not in"),
-        ({"name": "Adam", "momentum": 0.9}, "Adam: .*momentum"),
-        ({"name": "Adam", "eps": -1}, "Adam: .*epsilon"),
-        ({"name": "SGD", "nesterov": True}, "SGD: Nesterov"),
-        ({"name": "Adam", "fused": True, "foreach": True}, "Adam: .*foreach"),
-    ],
-)
-def test_an_optimizer_that_cannot_be_made_is_a_spec_error(optim_spec, sentence):
-    with pytest.raises(SpecError, match=sentence):
-        make(**optim_spec)

@@ -7,7 +7,6 @@ import math
 import pytest
 import torch
 
-from slm_lightning.errors import SpecError
 from slm_lightning.rl.schedules import lr_schedule, value_at
 from slm_lightning.spec.model import LRScheduleSpec, ScheduleSpec
 
@@ -99,19 +98,3 @@ def test_a_linear_schedule_is_a_function_of_the_frame_alone():
 def test_a_torch_schedule_steps_once_a_round():
     spec = LRScheduleSpec(name="StepLR", step_size=2, gamma=0.5)
     assert rates(spec, [0, 64, 128, 192, 256]) == pytest.approx([0.1, 0.1, 0.05, 0.05, 0.025])
-
-
-@pytest.mark.parametrize(
-    ("keys", "sentence"),
-    [
-        ({"name": "LinearToZero"}, "LinearToZero needs it"),
-        ({"name": "NoSuchLR"}, '"NoSuchLR" is neither'),
-        ({"name": "Optimizer"}, '"Optimizer" is neither'),
-        ({"name": "StepLR"}, "StepLR: .*step_size"),
-        ({"name": "StepLR", "step_size": 1, "speed": 2}, "StepLR: .*speed"),
-        ({"name": "ConstantLR", "factor": 7}, "ConstantLR: .*factor"),
-    ],
-)
-def test_a_schedule_that_cannot_be_made_is_a_spec_error(keys, sentence):
-    with pytest.raises(SpecError, match=sentence):
-        lr_schedule(optimizer(), LRScheduleSpec(**keys))
