@@ -48,16 +48,18 @@ class AfterRound(Callback):
 
 
 class Evaluation(AfterRound):
-    """Greedy episodes in environments of their own: every ``eval_frequency`` frames where
-    ``rigorous_eval`` asks for them, and always of the final policy."""
+    """Greedy episodes in environments of their own: where ``rigorous_eval`` asks for them every
+    ``eval_frequency`` frames, at the next row of the record; and always of the final policy."""
 
     def __init__(self, spec: Spec, keys: Keys):
         self.spec, self.keys = spec, keys
         self.next_frame = spec.meta.eval_frequency
 
     def after_round(self, trainer: Trainer, session: Session, data: RolloutData) -> None:
+        log_frequency = self.spec.meta.log_frequency
+        has_row = data.frame // log_frequency > data.round_start // log_frequency
         due = self.spec.meta.rigorous_eval > 0 and data.frame >= self.next_frame
-        if not (due or data.finished):
+        if not (due and has_row or data.finished):
             return
         while self.next_frame <= data.frame:
             self.next_frame += self.spec.meta.eval_frequency
@@ -69,9 +71,10 @@ class Evaluation(AfterRound):
             returns = evaluate(session.agent, session.normalizers, env).flatten()
         finally:
             env.close()
-        session.info["eval/return"] = torch.tensor(returns.mean())
-        session.info["eval/std"] = torch.tensor(returns.std(ddof=1) if episodes > 1 else 0.0)
-        session.info["eval/episodes"] = torch.tensor(float(episodes))
+        std = returns.std(ddof=1) if episodes > 1 else 0.0
+        found = {"return": returns.mean(), "std": std, "episodes": float(episodes)}
+        for name, value in found.items():
+            session.info[f"eval/{name}"] = torch.tensor(value, device=session.device)
 
     def state_dict(self) -> dict[str, Any]:
         return {"next_frame": self.next_frame}
@@ -132,8 +135,7 @@ class MetricLog(AfterRound):
             self._write(rows or [self._row(data.frame, episodes)], session)
         if diverged:
             raise DivergedError(
-                f"the loss is {session.info['loss'].item()} at frame {data.frame}",
-                CALMER,
+                f"the loss is {session.info['loss'].item()} at frame {data.frame}", CALMER
             )
 
     def _row(self, frame: int, episodes: deque[Episode]) -> dict[str, float]:

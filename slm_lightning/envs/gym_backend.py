@@ -39,7 +39,8 @@ EXTRAS = {"ale/": "atari", "ale_py": "atari", "mujoco": "mujoco"}
 class GymVectorEnv:
     """``env.backend: gymnasium``. Observations of Dict, Tuple and Discrete spaces are flattened.
 
-    Continuous actions are mapped from [-1, 1] to the Box and clipped to it.
+    Continuous actions are mapped from [-1, 1] to the Box and clipped to it. ``render_mode`` is for
+    sub-environment 0 alone.
     Raises SpecError or MissingError where the environment cannot be made or is not supported.
     """
 
@@ -55,11 +56,15 @@ class GymVectorEnv:
         self.num_envs = num_envs or params.num_envs
         self.episode = np.zeros(self.num_envs, dtype=np.int64)
         self.log = ActionLog(self.num_envs)
-        maker = functools.partial(make_single, params, render_mode)
+        shown, hidden = (functools.partial(make_single, params, mode) for mode in (render_mode, None))
         parallel = params.vectorization_mode == "async" and self.num_envs > 1
         kind = AsyncVectorEnv if parallel else SyncVectorEnv
         with explained(params):
-            self.envs = kind([maker] * self.num_envs, copy=False, autoreset_mode=AutoresetMode.DISABLED)
+            self.envs = kind(
+                [shown, *[hidden] * (self.num_envs - 1)],
+                copy=False,
+                autoreset_mode=AutoresetMode.DISABLED,
+            )
         self.actions = ActionMap(self.envs.single_action_space)
         self.info = EnvInfo(
             name=params.name,
