@@ -59,7 +59,7 @@ class Evaluation(AfterRound):
         log_frequency = self.spec.meta.log_frequency
         has_row = data.frame // log_frequency > data.round_start // log_frequency
         due = self.spec.meta.rigorous_eval > 0 and data.frame >= self.next_frame
-        if not (due and has_row or data.finished):
+        if not ((due and has_row) or data.finished):
             return
         while self.next_frame <= data.frame:
             self.next_frame += self.spec.meta.eval_frequency

@@ -36,6 +36,7 @@ class ProgressBars:
             bar = self.bars[index]
             if bar.n == 0:
                 bar.unpause()
+                bar.initial = frame  # speed counts from here, which is not 0 where a run is resumed
             bar.set_postfix_str(_shown(score), refresh=False)
             bar.update(frame - bar.n)
             return
