@@ -1,0 +1,34 @@
+"""The scores that the shipped specs promise: four sessions each, exactly as a user runs them.
+
+An hour's half on two cores; ``scripts/test --slow tests/slow`` runs them alone.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import slm_lightning
+
+SPECS = Path(__file__).parents[2] / "specs"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "spec, mean, worst",
+    [
+        ("ppo/cartpole", 495, 480),
+        ("ppo/acrobot", -85, -100),
+        ("ppo/pendulum", -200, -250),
+        ("ppo/lunar", 240, 200),
+        ("a2c/cartpole", 495, 480),
+        ("a2c/acrobot", -90, -100),
+        ("reinforce/cartpole", 480, 460),
+    ],
+)
+def test_a_spec_learns(spec, mean, worst):
+    result = slm_lightning.run(SPECS / f"{spec}.json", say=lambda text: None)
+    assert result.status == "done"
+    assert result.scalars["score"] >= mean
+    assert result.scalars["score_min"] >= worst
