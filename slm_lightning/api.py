@@ -50,9 +50,11 @@ def run(
     for note in plan.notes:
         say(f"note: {note}")
 
+    from slm_lightning.lab.preflight import device_of
     from slm_lightning.lab.trial import Trial
     from slm_lightning.tracking import Record
 
+    device_of(plan.spec, 0, device)  # raises where it is not there
     record = Record()
     return _run(Trial.create(plan.raw, plan.spec, record, mode), device, say)
 

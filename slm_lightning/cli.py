@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import click
 
+from slm_lightning import output
 from slm_lightning.errors import LabError
 
 FOLDER_HELP = "The record lies in ./mlruns (or $SLM_MLRUNS), or on the server of $MLFLOW_TRACKING_URI."
@@ -81,7 +79,7 @@ def _say(text: str) -> None:
 
 def _finish(result, as_json: bool) -> None:
     """Prints what a trial came to, and exits as it ended."""
-    click.echo(_json(_summary(result)) if as_json else _report(result))
+    click.echo(output.to_json(output.summary(result)) if as_json else output.report(result))
     if result.status == "stopped" or (result.stopped_by and result.status != "done"):
         by = f" by {result.stopped_by}" if result.stopped_by else ""
         _say(f"stopped{by}; to go on: slm-lightning resume {result.run_id[:8]}")
@@ -112,7 +110,9 @@ def enjoy(run, episodes, checkpoint, explore, seed, video, as_json) -> None:
     returns = policy.play(episodes, explore, seed, video, window)
     score = summarize(returns)
     if as_json:
-        click.echo(_json({"name": policy.name, "returns": returns.tolist(), **score._asdict()}))
+        click.echo(
+            output.to_json({"name": policy.name, "returns": returns.tolist(), **score._asdict()})
+        )
         return
     click.echo(
         f"{policy.name} on {policy.info.name}, ckpt-{checkpoint}, {'sampling' if explore else 'greedy'}"
@@ -120,7 +120,7 @@ def enjoy(run, episodes, checkpoint, explore, seed, video, as_json) -> None:
     for i, value in enumerate(returns):
         click.echo(f"  episode {i}: {value:.4g}")
     click.echo(
-        f"mean return {_interval(score.mean, score.ci_low, score.ci_high)} over {episodes} episodes"
+        f"mean return {output.interval(score.mean, score.ci_low, score.ci_high)}, episodes: {episodes}"
     )
     if video:
         click.echo(f"video: {video}")
@@ -140,7 +140,7 @@ def list_(kind, limit, as_json) -> None:
 
     runs = Record().runs(kind=None if kind == "all" else kind, limit=limit)
     if as_json:
-        click.echo(_json([_brief(run) for run in runs]))
+        click.echo(output.to_json([output.brief(run) for run in runs]))
         return
     if not runs:
         click.echo("nothing recorded yet; start with: slm-lightning run specs/ppo/cartpole.json")
@@ -151,14 +151,14 @@ def list_(kind, limit, as_json) -> None:
             [
                 run.run_id[:8],
                 run.name,
-                run.tags.get("slm.status", run.status.lower()),
-                _number(run.metrics.get("score")),
-                _number(run.metrics.get("eval_score")),
+                output.status(run),
+                output.number(run.metrics.get("score")),
+                output.number(run.metrics.get("eval_score")),
                 run.tags.get("slm.env", ""),
-                run.start.strftime("%Y-%m-%d %H:%M") if run.start else "",
+                run.start.astimezone().strftime("%Y-%m-%d %H:%M"),
             ]
         )
-    click.echo(_columns(rows))
+    click.echo(output.columns(rows))
 
 
 @cli.command()
@@ -176,24 +176,26 @@ def show(run, as_json) -> None:
     sessions = record.children(info.run_id)
     artifacts = record.artifacts(info.run_id)
     if as_json:
-        detail = {**_brief(info), "metrics": info.metrics, "tags": info.tags, "artifacts": artifacts}
-        click.echo(_json({**detail, "sessions": [_brief(s) for s in sessions]}))
+        detail = {
+            **output.brief(info),
+            "metrics": info.metrics,
+            "tags": info.tags,
+            "artifacts": artifacts,
+        }
+        click.echo(output.to_json({**detail, "sessions": [output.brief(s) for s in sessions]}))
         return
     commit = info.tags.get("mlflow.source.git.commit", "none")[:12]
     dirty = " + uncommitted changes" if info.tags.get("slm.git.dirty") == "true" else ""
-    click.echo(
-        f"{info.name}  {info.kind}  {info.tags.get('slm.status', info.status.lower())}  {info.run_id}"
-    )
+    click.echo(f"{info.name}  {info.kind}  {output.status(info)}  {info.run_id}")
     click.echo(
         f"commit {commit}{dirty}  seed {info.params.get('meta.seed', '?')}  {record.link(info.run_id)}"
     )
     if reason := info.tags.get("slm.reason"):
         click.echo(f"reason: {reason}")
-    click.echo(_columns([[k, _number(v)] for k, v in sorted(info.metrics.items())]))
+    click.echo(output.columns([[k, output.number(v)] for k, v in sorted(info.metrics.items())]))
     for session in sessions:
-        status = session.tags.get("slm.status", session.status.lower())
-        score = _number(session.metrics.get("score"))
-        click.echo(f"{session.run_id[:8]}  {session.name}  {status}  score {score}")
+        score = output.number(session.metrics.get("score"))
+        click.echo(f"{session.run_id[:8]}  {session.name}  {output.status(session)}  score {score}")
     click.echo("artifacts: " + ", ".join(artifacts))
 
 
@@ -223,7 +225,7 @@ def schema() -> None:
     from slm_lightning.registry import REGISTRY
     from slm_lightning.spec.schema import json_schema
 
-    click.echo(_json(json_schema(REGISTRY)))
+    click.echo(output.to_json(json_schema(REGISTRY)))
 
 
 @cli.command()
@@ -235,86 +237,6 @@ def ui(port, no_browser) -> None:
     from slm_lightning.tracking.ui import serve
 
     serve(Record(), port, open_browser=not no_browser)
-
-
-def _report(result) -> str:
-    scalars, run = result.scalars, result.run_id[:8]
-    done = sum(session.outcome.status == "done" for session in result.sessions)
-    score = _interval(scalars["score"], scalars["score_ci_low"], scalars["score_ci_high"])
-    evaluation = _interval(
-        scalars["eval_score"], scalars["eval_score_ci_low"], scalars["eval_score_ci_high"]
-    )
-    lines = [
-        f"{result.name}: {done} of {len(result.sessions)} sessions done",
-        f"  total_reward_ma   {score}   training returns, as SLM Lab reports",
-        f"  greedy evaluation {evaluation}   of the final policies, episodes of their own",
-    ]
-    lines += [
-        f"  {name:<17} {_number(scalars[name])}"
-        for name in ("strength", "sample_efficiency", "stability", "consistency")
-    ]
-    if done:
-        lines.append(f"see it     slm-lightning enjoy {run}")
-    lines += [f"details    slm-lightning show {run}", "compare    slm-lightning ui"]
-    return "\n".join(lines)
-
-
-def _summary(result) -> dict[str, Any]:
-    return {
-        "run_id": result.run_id,
-        "name": result.name,
-        "status": result.status,
-        "metrics": result.scalars,
-        "sessions": [
-            {
-                "run_id": s.run_id,
-                "status": s.outcome.status,
-                "reason": s.outcome.message,
-                "metrics": s.scalars,
-            }
-            for s in result.sessions
-        ],
-    }
-
-
-def _brief(run) -> dict[str, Any]:
-    return {
-        "run_id": run.run_id,
-        "name": run.name,
-        "kind": run.kind,
-        "status": run.tags.get("slm.status", run.status.lower()),
-        "score": run.metrics.get("score"),
-        "eval_score": run.metrics.get("eval_score"),
-        "started": run.start.isoformat() if run.start else None,
-    }
-
-
-def _json(data: Any) -> str:
-    return json.dumps(_finite(data), indent=2)
-
-
-def _finite(value: Any) -> Any:
-    """NaN has no place in JSON; it becomes null."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _number(value: float | None) -> str:
-    return "n/a" if value is None or math.isnan(value) else f"{value:.4g}"
-
-
-def _interval(mean: float, low: float, high: float) -> str:
-    interval = "" if math.isnan(low) else f" (95 % interval {_number(low)} to {_number(high)})"
-    return _number(mean) + interval
-
-
-def _columns(rows: list[list[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths)) for row in rows)
-    return "\n".join(line.rstrip() for line in lines)
 
 
 @contextlib.contextmanager

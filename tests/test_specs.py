@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from slm_lightning.lab.preflight import check
+from slm_lightning.lab.validation import check_paths
 from slm_lightning.registry import REGISTRY
 from slm_lightning.spec.load import load_spec, read_specs
 from slm_lightning.spec.notes import notes
@@ -15,6 +16,14 @@ from slm_lightning.spec.resolve import resolve, resolve_dict
 
 SPECS = Path(__file__).parents[1] / "specs"
 FILES = sorted(SPECS.rglob("*.json"))
+ALGORITHMS = {"ppo": "PPO", "a2c": "ActorCritic", "reinforce": "Reinforce"}
+ENVIRONMENTS = {
+    "cartpole": "CartPole-v1",
+    "acrobot": "Acrobot-v1",
+    "pendulum": "Pendulum-v1",
+    "lunar": "LunarLander-v3",
+    "lunar_continuous": "LunarLander-v3",
+}
 
 
 def test_every_algorithm_has_specs_for_every_environment():
@@ -31,5 +40,15 @@ def test_a_shipped_spec(file):
     spec = resolve(raw, REGISTRY)
     assert notes(raw, spec) == []
     assert spec.meta.max_session == 4
+    assert spec.agent.algorithm.name == ALGORITHMS[file.parent.name]
+    assert spec.env.name == ENVIRONMENTS[file.stem]
+    assert spec.env.max_frame / spec.meta.log_frequency >= 100, "a curve, not a few points"
     assert resolve_dict(json.loads(json.dumps(spec.to_dict())), REGISTRY) == spec
-    check(spec)
+    info = check(spec)
+    assert (info.action.kind == "continuous") == (file.stem in ("pendulum", "lunar_continuous"))
+
+
+def test_the_folder_is_valid_as_a_whole():
+    findings = check_paths([SPECS], {})
+    assert [str(finding) for finding in findings if not finding.runs] == []
+    assert len(findings) == len(FILES)

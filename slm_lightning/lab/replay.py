@@ -13,7 +13,7 @@ import torch
 from slm_lightning.core import Keys, Stream
 from slm_lightning.data.evaluate import evaluate
 from slm_lightning.envs import make_env
-from slm_lightning.errors import IntegrityError, MissingError, UsageError
+from slm_lightning.errors import IntegrityError, MissingError, SpecError, UsageError
 from slm_lightning.registry import REGISTRY
 from slm_lightning.rl.normalizers import Normalizers
 from slm_lightning.spec.load import load_spec
@@ -22,6 +22,16 @@ from slm_lightning.spec.resolve import resolve
 from slm_lightning.tracking import Record
 
 Which = Literal["best", "last"]
+GIF: dict[str, Any] = {
+    "codec": "gif",
+    "pix_fmt_out": "pal8",
+    "macro_block_size": 1,
+    "output_params": [
+        "-vf",
+        "split[a][b];[a]palettegen=stats_mode=single[p];[b][p]paletteuse=new=1:dither=none",
+    ],
+}
+"""A palette for every picture, so that none has to wait for the last one."""
 
 
 @dataclass(frozen=True)
@@ -108,21 +118,15 @@ class Policy:
         video: Path | None = None,
         window: bool = False,
     ) -> np.ndarray:
-        """Raw returns ``[episodes]``; on the way a ``video`` file (mp4 or gif) or a window.
+        """Raw returns ``[episodes]``; on the way a ``video`` file (mp4 or gif), or a window where the
+        environment has one.
 
-        Raises MissingError where the environment cannot be rendered.
+        Raises MissingError where the environment cannot be rendered into a video.
         """
         keys = self.keys(seed)
         keys.seed_generators(Stream.ENJOY)
-        shown = video is not None or window
-        env: Any = make_env(
-            self.spec.env,
-            keys,
-            Stream.ENJOY,
-            num_envs=1 if shown else episodes,
-            render_mode="rgb_array" if video else "human" if window else None,
-        )
-        each = episodes if shown else 1
+        env = self._open(keys, episodes, "rgb_array" if video else "human" if window else None)
+        each = episodes // env.info.num_envs
         try:
             with Camera(env, video) as camera:
                 return evaluate(
@@ -131,14 +135,28 @@ class Policy:
         finally:
             env.close()
 
+    def _open(self, keys: Keys, episodes: int, render_mode: str | None) -> Any:
+        """An environment for every episode, or one that is rendered."""
+        if render_mode is None:
+            return make_env(self.spec.env, keys, Stream.ENJOY, num_envs=episodes)
+        try:
+            return make_env(self.spec.env, keys, Stream.ENJOY, num_envs=1, render_mode=render_mode)
+        except SpecError:  # the spec has run before, so it is render_mode that is not taken
+            if render_mode == "human":
+                return self._open(keys, episodes, None)
+            raise MissingError(f"{self.info.name} cannot be rendered") from None
+
 
 class Camera:
-    """Takes a picture of an environment at every call, into an mp4 or gif file."""
+    """Takes a picture of an environment at every call, into an mp4 or gif file.
+
+    Raises UsageError where the file cannot be written, MissingError where there is nothing to see.
+    """
 
     def __init__(self, env: Any, path: Path | None):
         self.env, self.path = env, path
         self.writer: Any = None
-        if path is not None and path.suffix not in (".mp4", ".gif"):
+        if path is not None and path.suffix.lower() not in (".mp4", ".gif"):
             raise UsageError(f"{path} is neither .mp4 nor .gif")
 
     def __enter__(self) -> Callable[[], None]:
@@ -147,20 +165,26 @@ class Camera:
     def shoot(self) -> None:
         frame = self.env.render()
         if frame is None:
-            raise MissingError(f"{self.env.info.name} cannot render pictures")
+            raise MissingError(f"{self.env.info.name} cannot be rendered")
         if self.writer is None:
-            self.writer = self._open()
-        self.writer.append_data(frame)
+            assert self.path is not None
+            self.writer = self._open(self.path, frame.shape)
+        self.writer.send(np.ascontiguousarray(frame))
 
-    def _open(self) -> Any:
-        import imageio
+    def _open(self, path: Path, shape: tuple[int, ...]) -> Any:
+        """A generator that encodes what it is sent, in a process of its own."""
+        from imageio_ffmpeg import write_frames
 
-        assert self.path is not None
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.open("wb").close()
+        except OSError as error:
+            raise UsageError(f"cannot write {path}: {error.strerror}") from None
         fps = self.env.envs.metadata.get("render_fps") or 30
-        if self.path.suffix == ".gif":
-            return imageio.get_writer(self.path, duration=1000 / fps, loop=0)
-        return imageio.get_writer(self.path, fps=fps, macro_block_size=2)
+        options = GIF if path.suffix.lower() == ".gif" else {"macro_block_size": 2}
+        writer = write_frames(str(path), (shape[1], shape[0]), fps=fps, **options)
+        writer.send(None)
+        return writer
 
     def __exit__(self, *_) -> None:
         if self.writer is not None:

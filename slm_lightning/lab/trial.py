@@ -182,8 +182,8 @@ class Trial:
     ) -> Result:
         """Runs the sessions and records them. A session that fails does not stop the others."""
         todo = self.todo
-        jobs = [self._job(s, device) for s in todo]
         try:
+            jobs = [self._job(s, device) for s in todo]
             with Courier(self.record, [self.session_ids[s] for s in todo]):
                 stop = run_jobs(
                     jobs,

@@ -1,0 +1,168 @@
+"""What is found out about a spec before anything is created."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+import gymnasium as gym
+import pytest
+import torch
+
+from slm_lightning.errors import LabError, MissingError, SpecError
+from slm_lightning.lab.preflight import check, device_of, has_display, shortened
+from slm_lightning.registry import REGISTRY
+from tests.conftest import make_spec
+from tests.envs.probes import probe
+
+
+def refusal(spec: Any) -> LabError:
+    with pytest.raises(LabError) as caught:
+        check(spec)
+    assert "\n" not in str(caught.value), "one sentence for one problem"
+    return caught.value
+
+
+class TestCheck:
+    def test_what_can_run_is_described(self) -> None:
+        info = check(make_spec("PPO", {"name": "Pendulum-v1", "num_envs": 4}))
+        assert (info.name, info.obs_shape, info.num_envs) == ("Pendulum-v1", (3,), 1)
+        assert (info.action.kind, info.max_episode_steps) == ("continuous", 200)
+
+    @pytest.mark.parametrize(
+        ("env", "kind", "message"),
+        [
+            ("CartPool-v1", MissingError, 'environment "CartPool-v1" is not registered'),
+            ({"name": "CartPole-v1", "gravity": 9}, SpecError, "env.gravity: neither a key of env nor"),
+            (probe("Missing"), SpecError, "env.entry_point: cannot import"),
+            ("ALE/Pong-v5", MissingError, "ALE/Pong-v5 needs ale-py"),
+            ("HalfCheetah-v5", MissingError, "HalfCheetah-v5 needs a package that is missing"),
+        ],
+    )
+    def test_the_environment(self, env: Any, kind: type[LabError], message: str) -> None:
+        if kind is MissingError and _installed(env):
+            pytest.skip(f"{env} is installed here")
+        error = refusal(make_spec("PPO", env))
+        assert isinstance(error, kind)
+        assert str(error).startswith(message)
+        assert error.hint or kind is SpecError
+
+    def test_a_similar_id_is_suggested(self) -> None:
+        assert "CartPole-v1" in refusal(make_spec("PPO", "CartPool-v1")).hint
+
+    def test_an_action_space_that_nothing_supports(self) -> None:
+        error = refusal(make_spec("PPO", {"name": "tests/Text-v0", "entry_point": f"{__name__}:Text"}))
+        assert "env.name: action space Text(" in str(error)
+        assert isinstance(error, SpecError)
+
+    def test_an_algorithm_that_does_not_take_these_actions(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(REGISTRY.algorithms["PPO"], "actions", {"discrete"})
+        assert check(make_spec("PPO")).action.kind == "discrete"
+        error = refusal(make_spec("PPO", "Pendulum-v1"))
+        assert str(error) == (
+            "agent.algorithm.name: PPO takes discrete actions,"
+            " and env.name Pendulum-v1 has continuous ones"
+        )
+
+    @pytest.mark.parametrize(
+        ("env", "pdtype", "fits"),
+        [
+            ("CartPole-v1", "Normal", "choose Categorical"),
+            ("Pendulum-v1", "Categorical", "choose Normal or MultivariateNormal"),
+        ],
+    )
+    def test_a_distribution_that_does_not_fit(self, env: str, pdtype: str, fits: str) -> None:
+        error = refusal(make_spec({"name": "PPO", "action_pdtype": pdtype}, env))
+        assert str(error).startswith(f'agent.algorithm.action_pdtype: "{pdtype}" does not fit a ')
+        assert fits in str(error)
+
+    def test_a_budget_below_one_round(self) -> None:
+        env = {"name": "CartPole-v1", "num_envs": 4, "max_frame": 127}
+        error = refusal(make_spec("PPO", env))
+        assert str(error) == (
+            "env.max_frame: 127 frames are less than one round of 128"
+            " (32 vector steps x 4 sub-environments)"
+        )
+        check(make_spec("PPO", env | {"max_frame": 128}))
+        episodes = make_spec("Reinforce", {"name": "CartPole-v1", "num_envs": 1, "max_frame": 1},
+                             memory="OnPolicyReplay")  # fmt: skip
+        check(episodes)
+
+    def test_the_environment_is_closed(self) -> None:
+        check(make_spec("PPO", {"name": "tests/Closing-v0", "entry_point": f"{__name__}:Closing"}))
+        assert Closing.open == 0
+
+
+class Text(gym.Env):
+    """Actions are words."""
+
+    observation_space = gym.spaces.Box(-1, 1, (1,))
+    action_space = gym.spaces.Text(3)
+
+
+class Closing(gym.Env):
+    """Counts those that are open."""
+
+    observation_space = gym.spaces.Box(-1, 1, (1,))
+    action_space = gym.spaces.Discrete(2)
+    open = 0
+
+    def __init__(self) -> None:
+        Closing.open += 1
+
+    def close(self) -> None:
+        Closing.open -= 1
+
+
+def _installed(env: Any) -> bool:
+    module = {"ALE/Pong-v5": "ale_py", "HalfCheetah-v5": "mujoco"}.get(str(env), "")
+    return bool(module) and importlib.util.find_spec(module) is not None
+
+
+class TestDevice:
+    @pytest.mark.parametrize(
+        ("gpu", "asked", "count", "expected"),
+        [
+            ("auto", "auto", 0, ["cpu", "cpu", "cpu"]),
+            ("auto", "auto", 2, ["cuda:0", "cuda:1", "cuda:0"]),
+            (True, "auto", 1, ["cuda:0", "cuda:0", "cuda:0"]),
+            (False, "auto", 2, ["cpu", "cpu", "cpu"]),
+            (False, "cuda", 2, ["cuda:0", "cuda:1", "cuda:0"]),
+            ("auto", "cpu", 2, ["cpu", "cpu", "cpu"]),
+        ],
+    )
+    def test_gpus_are_dealt_in_turn(
+        self, gpu: Any, asked: str, count: int, expected: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+        spec = make_spec("PPO", net={"gpu": gpu})
+        assert [device_of(spec, session, asked) for session in range(3)] == expected
+
+    def test_a_gpu_that_is_not_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+        with pytest.raises(MissingError, match="no CUDA device") as caught:
+            device_of(make_spec("PPO"), 0, "cuda")
+        assert "--device cpu" in caught.value.hint
+
+
+def test_a_display(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv("DISPLAY", raising=False)
+        monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+        assert not has_display()
+        monkeypatch.setenv(name, ":0")
+        assert has_display()
+
+
+def test_a_shortened_spec() -> None:
+    spec = make_spec("PPO", {"name": "CartPole-v1", "num_envs": 4, "max_frame": 10**6})
+    short = shortened(spec, 10)
+    assert (short.env.max_frame, short.meta.log_frequency) == (1280, 128)
+    assert short.agent == spec.agent
+    assert shortened(make_spec("PPO"), 10).env.max_frame == 256, "it is not made longer"
+    episodes = make_spec({"name": "Reinforce", "training_frequency": 2},
+                         {"name": "CartPole-v1", "num_envs": 1, "max_frame": 10**6},
+                         memory="OnPolicyReplay")  # fmt: skip
+    assert shortened(episodes, 10).env.max_frame == 10_000
