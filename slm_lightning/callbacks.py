@@ -1,6 +1,6 @@
 """What happens between rounds of a session: evaluation, rows of the record, checkpoints, progress.
 
-They run in this order after every round, and none of them touches what training depends on.
+None of them touches what training depends on.
 """
 
 from __future__ import annotations
@@ -22,11 +22,13 @@ from slm_lightning.data.collector import Episode
 from slm_lightning.data.evaluate import evaluate
 from slm_lightning.data.rollout_data import RolloutData
 from slm_lightning.envs import make_env
-from slm_lightning.errors import DivergedError
+from slm_lightning.errors import DivergedError, IntegrityError
 from slm_lightning.session import Session
 from slm_lightning.spec.model import Spec
 
 FINAL_EPISODES = 30
+EVAL_ENVS = 32
+"""Evaluation episodes that are played side by side."""
 MA_WINDOW = 100
 CHECKPOINT_SECONDS = 30.0
 BEST, LAST = "ckpt-best.ckpt", "ckpt-last.ckpt"
@@ -66,9 +68,12 @@ class Evaluation(AfterRound):
         episodes = self.spec.meta.rigorous_eval
         if data.finished:
             episodes = max(episodes, FINAL_EPISODES)
-        env = make_env(self.spec.env, self.keys, Stream.EVAL, num_envs=episodes)
+        together = min(episodes, EVAL_ENVS)
+        sync = self.spec.env.model_copy(update={"vectorization_mode": "sync"})
+        env = make_env(sync, self.keys, Stream.EVAL, num_envs=together)
         try:
-            returns = evaluate(session.agent, session.normalizers, env).flatten()
+            each = math.ceil(episodes / together)
+            returns = evaluate(session.agent, session.normalizers, env, each).flatten()[:episodes]
         finally:
             env.close()
         std = returns.std(ddof=1) if episodes > 1 else 0.0
@@ -115,16 +120,18 @@ class MetricLog(AfterRound):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.started = time.monotonic() - self.elapsed
         self.file = self.path.open("ab")
+        if self.file.tell() < self.written:
+            raise IntegrityError(f"{self.path} is shorter than its checkpoint says")
         self.file.truncate(self.written)
 
     def after_round(self, trainer: Trainer, session: Session, data: RolloutData) -> None:
-        num_envs = self.spec.env.num_envs
+        num_envs, frequency = self.spec.env.num_envs, self.spec.meta.log_frequency
         episodes = deque(data.episodes)
         rows = []
         while self.next_mark <= data.frame:
             frame = math.ceil(self.next_mark / num_envs) * num_envs
             rows.append(self._row(frame, episodes))
-            self.next_mark += self.spec.meta.log_frequency
+            self.next_mark = (frame // frequency + 1) * frequency
         if data.finished and not (rows and rows[-1]["frame"] == data.frame):
             rows.append(self._row(data.frame, episodes))
         self._count(episodes, data.frame)
@@ -230,6 +237,7 @@ class Checkpoints(AfterRound):
 
     def _save(self, trainer: Trainer) -> None:
         self._save_best()
+        os.fsync(self.metrics.file.fileno())
         atomically(self.folder / LAST, trainer.save_checkpoint)
         self.written = time.monotonic()
 

@@ -32,6 +32,7 @@ LAYERS = [
     {"lab"},
     {"api"},
     {"__init__"},
+    {"output"},
     {"cli", "__main__"},
 ]
 """A part may import itself and what stands in a line above its own."""

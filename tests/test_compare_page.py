@@ -13,15 +13,14 @@ import imageio.v3 as imageio
 import numpy as np
 import pytest
 from choreographer import Browser
-from choreographer.browsers.chromium import Chromium
 from choreographer.errors import ChromeNotFoundError
+from PIL import ImageColor
 
 from slm_lightning import run
-from slm_lightning.lab.trial import Result
-from slm_lightning.tracking import Record
+from slm_lightning.tracking import Record, RunInfo
 from slm_lightning.tracking.ui import server
 from tests.support import FRAMES, PATIENCE, tiny
-from tests.tracking.support import free_port
+from tests.tracking.support import free_port, points
 
 NO_BROWSER = "no Chrome or Chromium on this machine: apt-get install chromium, or kaleido_get_chrome"
 WIDTH, HEIGHT = 1400, 900
@@ -36,16 +35,26 @@ LOCATE = """(() => {
   return found.contains(hit) ? [x, y] : null;
 })()"""
 """Where the centre of an element is, or null where another element covers it."""
-METRIC_ROW = f"""
-[...document.querySelectorAll("tr, [role=row]")]
-  .map(row => [...row.querySelectorAll("th, td, [role=cell], [role=gridcell]")].map(e => e.innerText.trim()))
-  .find(cells => cells[0] === "{METRIC}")"""
-CURVES = """(document.querySelector(".js-plotly-plot")?._fullData ?? [])
+TO_METRIC = f"""(() => {{
+  const grids = [...document.querySelectorAll(".ReactVirtualized__Grid")];
+  const found = grids.flatMap(grid => [...grid.querySelectorAll("a")])
+    .find(e => e.innerText.trim() === "{METRIC}");
+  if (found) found.click(); else grids.forEach(grid => grid.scrollTop += 40);
+  return location.hash.startsWith("#/metric");
+}})()"""
+"""Scrolls the metrics of the Compare page, which has only the visible rows in its DOM, to the link."""
+CURVES = """[...document.querySelectorAll(".js-plotly-plot")]
+  .flatMap(plot => plot._fullData ?? [])
+  .filter(curve => curve.type === "scatter" && curve.x?.length && curve.line.color.length === 7)
   .map(curve => ({name: curve.name, color: curve.line.color, x: [...curve.x], y: [...curve.y]}))"""
+"""The curves on the page, without the faint copies that MLflow lays beneath them."""
+DRAWN = """document.querySelectorAll(".js-plotly-plot").length === 1
+  && document.querySelectorAll(".js-plotly-plot .scatterlayer path.js-line").length >= 2"""
 PLOT = """(() => {
   const box = document.querySelector(".js-plotly-plot .nsewdrag").getBoundingClientRect();
   return [box.top, box.bottom, box.left, box.right].map(Math.round);
 })()"""
+"""Edges of the area of the first chart, in pixels."""
 
 
 class Page:
@@ -68,7 +77,7 @@ class Page:
         """What an expression comes to once that is true, and not an empty list."""
         try:
             async with asyncio.timeout(PATIENCE):
-                while (value := await self.evaluate(expression)) in (None, False, "", []):
+                while (value := await self.evaluate(expression)) in (None, False, 0, []):
                     await asyncio.sleep(0.05)
         except TimeoutError:
             text = await self.evaluate("location.href + '\\n' + document.body.innerText")
@@ -120,14 +129,67 @@ def browse(visit: Callable[[Page], Coroutine[Any, Any, None]]) -> None:
     asyncio.run(visit_in_browser())
 
 
-async def compare(page: Page, address: str, results: list[Result]) -> None:
+async def compare(page: Page, address: str, trials: list[RunInfo]) -> None:
     """From the list of experiments to the Compare page of the trials."""
     await page.send("Page.navigate", url=f"{address}/#/experiments")
     await page.click("[data-component-id='mlflow.assistant.chat_panel.close']")
-    for result in results:
-        await page.tick("[data-testid=experiment-list-item-check-box]", result.spec.name)
+    for trial in trials:
+        await page.tick("[data-testid=experiment-list-item-check-box]", trial.experiment)
     await page.press("Compare")
-    for result in results:
-        await page.tick(".ag-selection-checkbox input", result.run.name)
+    for trial in trials:
+        await page.tick(".ag-selection-checkbox input", trial.name)
     await page.press("Compare")
-    await page.until(METRIC_ROW)
+    await page.until('document.querySelectorAll(".ReactVirtualized__Grid a").length')
+
+
+async def chart(page: Page, address: str, trials: list[RunInfo], metric: str) -> None:
+    """The charts of the experiments of the trials, those called like ``metric``."""
+    experiments = json.dumps([trial.experiment_id for trial in trials])
+    url = f"{address}/#/compare-experiments/s?experiments={experiments}&compareRunsMode=CHART"
+    await page.send("Page.navigate", url=url)
+    await page.click("input[placeholder='Search metric charts']")
+    await page.send("Input.insertText", text=metric)
+
+
+async def assert_curves(page: Page, record: Record, trials: list[RunInfo]) -> None:
+    """The page draws the recorded curve of each trial over frames, each in a colour of its own."""
+    await page.until(DRAWN)
+    await page.until(f"{CURVES}.filter(({{x}}) => x.length === {len(FRAMES)}).length === {len(trials)}")
+    curves = {curve["name"]: curve for curve in await page.evaluate(CURVES)}
+    assert curves.keys() == {trial.name for trial in trials}
+    for trial in trials:
+        curve = curves[trial.name]
+        assert list(zip(curve["x"], curve["y"])) == points(record, trial.run_id, METRIC)
+        assert curve["x"] == FRAMES
+    assert len({curve["color"] for curve in curves.values()}) == len(trials)
+    top, bottom, left, right = await page.evaluate(PLOT)
+    picture = imageio.imread(await page.screenshot())[top:bottom, left:right, :3].astype(int)
+    for curve in curves.values():
+        color = ImageColor.getrgb(curve["color"])
+        drawn = (np.abs(picture - color).max(axis=2) < 24).any(axis=0)
+        assert drawn.mean() > 0.1, f"{curve['name']} is hardly drawn"
+
+
+@pytest.fixture
+def trials(record: Record, no_pictures: None) -> list[RunInfo]:
+    """Trials of two specs that learn at different speed."""
+    for name, lr in (("slow", 1e-4), ("fast", 1e-2)):
+        net = {"optim_spec": {"name": "Adam", "lr": lr}}
+        run(tiny(name, net=net), sessions=1, say=lambda text: None)
+    return record.runs(kind="trial")
+
+
+def test_two_specs_compared(record: Record, trials: list[RunInfo]) -> None:
+    async def visit(page: Page) -> None:
+        await compare(page, running.address, trials)
+        text = await page.evaluate("document.body.innerText")
+        assert "Comparing 2 Runs from 2 Experiments" in text
+        assert all(trial.name in text and trial.experiment in text for trial in trials)
+        assert "0.0001" in text and "0.01" in text  # the learning rates, where the specs differ
+        await page.until(TO_METRIC)
+        await assert_curves(page, record, trials)
+        await chart(page, running.address, trials, METRIC)
+        await assert_curves(page, record, trials)
+
+    with server(record, free_port()) as running:
+        browse(visit)

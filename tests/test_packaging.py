@@ -1,4 +1,4 @@
-"""What is shipped: the package with its extras, the image, the scripts."""
+"""What is shipped: the package and its extras, the image, the scripts and the pinned versions."""
 
 from __future__ import annotations
 
@@ -6,132 +6,122 @@ import importlib.util
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
-from slm_lightning import __version__
-from slm_lightning.errors import MissingError
-from slm_lightning.lab.preflight import check
-from tests.conftest import make_spec
-from tests.support import REPOSITORY
+from slm_lightning.lab.baselines import SHIPPED
+from tests.support import REPOSITORY, Lab, tiny, write_spec
 
-PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-DOCKERFILE = (REPOSITORY / "Dockerfile").read_text()
-SCRIPTS = ["scripts/setup", "scripts/demo", "scripts/test", "scripts/random_baselines", ".ci/run"]
-
-
-def test_the_project() -> None:
-    assert PROJECT["version"] == __version__
-    assert PROJECT["scripts"] == {"slm-lightning": "slm_lightning.cli:main"}
-    extras = PROJECT["optional-dependencies"]
-    assert extras.keys() == {"atari", "mujoco", "envpool", "ray", "postgres", "docs", "dev"}
-    assert (REPOSITORY / PROJECT["readme"]).is_file()
-    assert "MIT License" in (REPOSITORY / "LICENSE").read_text()
-    assert f"## {__version__}" in (REPOSITORY / "CHANGELOG.md").read_text() or (
-        "## [Unreleased]" in (REPOSITORY / "CHANGELOG.md").read_text()
-    )
+PROJECT: dict[str, Any] = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
+SCRIPTS = ("scripts/demo", "scripts/test", "scripts/setup", ".ci/run")
+MISSING = {"ALE/Pong-v5": ("ale_py", "atari"), "HalfCheetah-v5": ("mujoco", "mujoco")}
+"""Environments, the module that each needs, and the extra that brings it."""
 
 
-def test_every_dependency_is_pinned() -> None:
-    """``constraints.txt`` has a tested version of all that an installation brings."""
-    lines = (REPOSITORY / "constraints.txt").read_text().splitlines()
-    pinned = {_normal(line.split("==")[0]) for line in lines if "==" in line}
-    needed = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]
-    names = {_normal(re.split(r"[\[<>=~! ]", need)[0]) for need in needed}
-    assert names <= pinned
+def instructions() -> list[tuple[str, str]]:
+    """The Dockerfile as pairs of instruction and arguments, continued lines joined."""
+    text = re.sub(r"^#.*\n", "", (REPOSITORY / "Dockerfile").read_text(), flags=re.MULTILINE)
+    lines = text.replace("\\\n", " ").splitlines()
+    return [(line.split()[0], line.partition(" ")[2].strip()) for line in lines if line.strip()]
 
 
-def _normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
+def test_extras_that_the_documents_name() -> None:
+    assert EXTRAS.keys() == {"atari", "mujoco", "envpool", "ray", "postgres", "docs", "dev"}
+    for extra, requirements in EXTRAS.items():
+        assert requirements and all(map(Requirement, requirements)), extra
 
 
-@pytest.mark.parametrize(
-    ("env", "module", "extra"),
-    [("ALE/Pong-v5", "ale_py", "atari"), ("HalfCheetah-v5", "mujoco", "mujoco")],
-)
-def test_a_missing_extra_says_what_to_install(env: str, module: str, extra: str) -> None:
+@pytest.mark.parametrize("name", MISSING)
+def test_an_environment_without_its_extra_says_what_to_install(
+    name: str, lab: Lab, tmp_path: Path
+) -> None:
+    module, extra = MISSING[name]
     if importlib.util.find_spec(module):
-        pytest.skip(f"{module} is installed here")
-    with pytest.raises(MissingError, match=env) as caught:
-        check(make_spec("PPO", env))
-    assert caught.value.hint == f'pip install "slm-lightning[{extra}]"'
-    assert caught.value.exit_code == 3
+        pytest.skip(f"{module} is installed")
+    spec = write_spec(tmp_path / "spec.json", tiny(env={"name": name}))
+    answer = lab("run", spec)
+    assert answer.code == 3
+    assert name in answer.err
+    assert f'pip install "slm-lightning[{extra}]"' in answer.err
+    assert "Traceback" not in answer.err
+    assert extra in EXTRAS
+
+
+def test_the_image_has_all_that_the_package_needs(tmp_path: Path) -> None:
+    lab = tmp_path / "lab"
+    lab.mkdir()
+    for _, arguments in (pair for pair in instructions() if pair[0] == "COPY"):
+        *sources, target = shlex.split(arguments)
+        for source in sources:
+            here, there = REPOSITORY / source, lab / target
+            if here.is_dir():
+                shutil.copytree(here, there, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(here, there)
+    site = tmp_path / "site"
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip += ["--no-deps", "--no-build-isolation", "--no-index", "--target", str(site), "."]
+    subprocess.run(pip, cwd=lab, check=True, timeout=120)
+
+    package = site / "slm_lightning"
+    modules = {path.relative_to(REPOSITORY) for path in (REPOSITORY / "slm_lightning").rglob("*.py")}
+    assert modules == {path.relative_to(site) for path in package.rglob("*.py")}
+    assert (package / "py.typed").is_file()
+    shipped = package / SHIPPED.relative_to(REPOSITORY / "slm_lightning")
+    assert json.loads(shipped.read_text()) == json.loads(SHIPPED.read_text())
+    assert {path.name for path in (lab / "specs").iterdir()} >= {"ppo", "a2c", "reinforce"}
+
+    code = "import slm_lightning.cli as cli; print(cli.__file__, flush=True); cli.main()"
+    answer = subprocess.run(
+        [sys.executable, "-c", code, "--help"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.startswith(str(package))
+    assert "Usage:" in answer.stdout and " run " in answer.stdout
+
+
+def test_the_image_runs_as_a_user_and_with_pinned_versions() -> None:
+    found = instructions()
+    users = [arguments for instruction, arguments in found if instruction == "USER"]
+    made = [arguments.split()[-1] for kind, arguments in found if arguments.startswith("useradd")]
+    assert users and users[-1] in made and users[-1] not in ("root", "0")
+    installs = [arguments for kind, arguments in found if kind == "RUN" and "pip install" in arguments]
+    assert installs and all("--constraint constraints.txt" in arguments for arguments in installs)
+    entry = next(json.loads(arguments) for kind, arguments in found if kind == "ENTRYPOINT")
+    assert entry[0] in PROJECT["scripts"]
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_a_script(script: str) -> None:
+def test_scripts_can_be_run(script: str) -> None:
     path = REPOSITORY / script
     assert os.access(path, os.X_OK)
-    first = path.read_text().splitlines()[0]
-    if "bash" in first:
-        subprocess.run(["bash", "-n", path], check=True)
-        assert "set -euo pipefail" in path.read_text()
-    else:
-        compile(path.read_text(), script, "exec")
+    assert path.read_text().startswith("#!/usr/bin/env bash\n")
+    check = subprocess.run(["bash", "-n", path], capture_output=True, text=True)
+    assert check.returncode == 0, check.stderr
 
 
-def test_the_image_has_all_that_the_lab_needs(tmp_path: Path) -> None:
-    """What the Dockerfile copies, and nothing else, installs into a working command."""
-    source, target = tmp_path / "lab", tmp_path / "installed"
-    for given, place in re.findall(r"^COPY (.+) (\S+)$", DOCKERFILE, flags=re.MULTILINE):
-        for name in given.split():
-            if (REPOSITORY / name).is_dir():
-                shutil.copytree(
-                    REPOSITORY / name, source / place, ignore=shutil.ignore_patterns("__pycache__")
-                )
-            else:
-                (source / place).mkdir(parents=True, exist_ok=True)
-                shutil.copy2(REPOSITORY / name, source / place)
-    options = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--target", str(target)]
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install"]
-    subprocess.run([*pip, *options, "."], cwd=source, check=True)
-    packaged = {path.name for path in (target / "slm_lightning" / "lab").iterdir()}
-    assert "random_baselines.json" in packaged
-    assert not (target / "tests").exists()
-
-    def lab(*arguments: str) -> str:
-        command = [target / "bin" / "slm-lightning", *arguments]
-        env = {**os.environ, "PYTHONPATH": str(target)}
-        return subprocess.run(
-            command, cwd=source, env=env, text=True, capture_output=True, check=True
-        ).stdout
-
-    assert "Commands:" in lab("--help")
-    where = "import slm_lightning; print(slm_lightning.__file__)"
-    found = subprocess.run(
-        [sys.executable, "-c", where],
-        cwd=source.parent,
-        env={**os.environ, "PYTHONPATH": str(target)},
-        text=True,
-        capture_output=True,
-        check=True,
-    ).stdout
-    assert found.strip() == str(target / "slm_lightning" / "__init__.py")
-    assert json.loads(lab("schema"))["title"]
-    assert "0 cannot" in lab("validate", "specs/reinforce")
-
-
-def test_the_image_runs_without_privileges() -> None:
-    steps = [line.split() for line in DOCKERFILE.splitlines() if line[:1].isupper()]
-    instructions = [step[0] for step in steps]
-    assert instructions.index("USER") < instructions.index("ENTRYPOINT")
-    assert ["USER", "lab"] in steps
-    assert 'ENTRYPOINT ["slm-lightning"]' in DOCKERFILE
-    assert "--constraint constraints.txt" in DOCKERFILE
-
-
-def test_the_record_is_kept_out_of_git() -> None:
-    """But for its README."""
-    if not (REPOSITORY / ".git").exists():
-        pytest.skip("this is no clone")
-    ask = ["git", "check-ignore", "--quiet"]
-    ignored = [
-        subprocess.run([*ask, path], cwd=REPOSITORY, check=False).returncode == 0
-        for path in ("mlruns/mlflow.db", "mlruns/artifacts/x", "mlruns/README.md")
-    ]
-    assert ignored == [True, True, False]
+def test_every_direct_dependency_is_pinned_within_its_range() -> None:
+    lines = (REPOSITORY / "constraints.txt").read_text().splitlines()
+    assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in lines)
+    pins = {canonicalize_name(name): version for name, version in (line.split("==") for line in lines)}
+    assert len(pins) == len(lines)
+    for text in PROJECT["dependencies"] + EXTRAS["dev"]:
+        requirement = Requirement(text)
+        pin = pins.get(canonicalize_name(requirement.name))
+        assert pin, f"{requirement.name} is not pinned"
+        assert requirement.specifier.contains(pin), f"{text} does not allow {pin}"

@@ -117,7 +117,8 @@ class Collector:
         (default all)."""
         raw = self.stage(name, obs)
         normalize = self.normalizers.obs
-        normalize.update(raw if fresh is None else raw[fresh])
+        if normalize.moments is not None:
+            normalize.moments.update(raw if fresh is None else raw[fresh])
         return normalize(raw)
 
     def _allocate(self, steps: int) -> Batch:
@@ -130,7 +131,7 @@ class Collector:
     def _grow(self, steps: int, old: Batch | None) -> Batch:
         info, device = self.env.info, self.device
         shape = (steps, info.num_envs)
-        obs_dtype = torch.float32 if info.obs_dtype != torch.uint8 else torch.uint8
+        obs_dtype = torch.uint8 if self.obs.dtype == torch.uint8 else torch.float32
         buffers = Batch(
             obs=torch.empty(*shape, *info.obs_shape, dtype=obs_dtype, device=device),
             action=torch.empty(*shape, *info.action.shape, dtype=info.action.dtype, device=device),

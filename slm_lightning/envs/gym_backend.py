@@ -12,6 +12,7 @@ import functools
 import importlib
 import os
 import re
+import sys
 import warnings
 from typing import Any
 
@@ -29,7 +30,7 @@ from slm_lightning.envs.box2d import FreshWorld
 from slm_lightning.errors import LabError, MissingError, SpecError
 from slm_lightning.spec.model import EnvParams
 
-if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
     for _name, _driver in {"MUJOCO_GL": "egl", "SDL_VIDEODRIVER": "dummy"}.items():
         os.environ.setdefault(_name, _driver)  # pictures without a display
 
@@ -118,6 +119,15 @@ class GymVectorEnv:
             for i, episode in enumerate(self.episode)
         ]
         return self.envs.reset(seed=seeds, options=None if mask is None else {"reset_mask": mask})[0]
+
+    def from_env(self, obs: Any) -> np.ndarray:
+        """An observation of the environment itself, flattened where its space is (sync only).
+        Arrays that end in ``obs_shape`` stay as they are."""
+        shape = self.info.obs_shape
+        if isinstance(obs, np.ndarray) and obs.shape[-len(shape) :] == shape:
+            return obs
+        single: Any = self.envs.envs[0]  # type: ignore[union-attr]
+        return np.asarray(spaces.flatten(single.env.observation_space, obs))
 
     def render(self) -> np.ndarray | None:
         frames: Any = self.envs.render()

@@ -41,6 +41,13 @@ class Outcome(NamedTuple):
     message: str = ""
 
 
+class Reached(NamedTuple):
+    """How far a session is."""
+
+    frame: int
+    total_reward_ma: float
+
+
 class Running(NamedTuple):
     """A session's process, and the pipe it reports through."""
 
@@ -99,7 +106,8 @@ def run_jobs(
             run.process.kill()
 
     stop = StopSignal(first=ask_to_stop, again=kill)
-    with stop:
+    with stop, contextlib.ExitStack() as whatever_happens:
+        whatever_happens.callback(kill)  # nothing is left running when this process fails
         while running or (waiting and not stop()):
             while waiting and len(running) < at_once and not stop():
                 running.append(_start(waiting.popleft()))
@@ -110,7 +118,7 @@ def run_jobs(
             ready = wait([source for run in running for source in (run.pipe, run.process.sentinel)])
             for run in [r for r in running if r.pipe in ready or r.process.sentinel in ready]:
                 message = _read(run)
-                if isinstance(message, tuple) and not isinstance(message, Outcome):
+                if isinstance(message, Reached):
                     on_progress(run.job.session, *message)
                     continue
                 running.remove(run)
@@ -133,7 +141,7 @@ def _start(job: Job) -> Running:
     return Running(job, process, ours)
 
 
-def _read(run: Running) -> tuple[int, float] | Outcome | Killed:
+def _read(run: Running) -> Reached | Outcome | Killed:
     """One message of a session: its progress, or the last there is."""
     try:
         message = run.pipe.recv() if run.pipe.poll() else None
@@ -174,9 +182,8 @@ def _run(job: Job, pipe: Connection) -> Outcome:
 
     from slm_lightning.lab.worker import run_session
 
-    if job.device == "cpu":
-        torch.set_num_threads(1)  # sessions side by side must not fight over cores
-    finished = run_session(job, lambda frame, score: pipe.send((frame, score)))
+    torch.set_num_threads(1)  # sessions side by side must not fight over cores
+    finished = run_session(job, lambda frame, score: pipe.send(Reached(frame, score)))
     return Outcome("done") if finished else Outcome("stopped", "asked to stop")
 
 

@@ -3,13 +3,15 @@ built once, small, and thrown away."""
 
 from __future__ import annotations
 
+import math
 import os
+import sys
 
 import torch
 
 from slm_lightning.core import EnvInfo, Keys
 from slm_lightning.envs import make_env
-from slm_lightning.errors import MissingError, Problem, SpecError
+from slm_lightning.errors import LabError, MissingError, Problem, SpecError
 from slm_lightning.nets.optim import make_optimizer
 from slm_lightning.registry import REGISTRY
 from slm_lightning.rl.schedules import lr_schedule
@@ -17,16 +19,32 @@ from slm_lightning.spec.model import Spec
 
 
 def check(spec: Spec) -> EnvInfo:
-    """Raises SpecError or MissingError, in one sentence, for whatever would fail at the first step."""
+    """What the environment is like. Raises SpecError or MissingError, in one sentence, for whatever
+    would fail at the first step."""
     env = make_env(spec.env, Keys(spec.meta.seed), num_envs=1)
     env.close()
     _check_budget(spec)
     _check_actions(spec, env.info)
-    algorithm = spec.agent.algorithm
-    agent = REGISTRY.algorithms[algorithm.name](algorithm, spec.agent.net, env.info)
-    for learner in agent.learners().values():
-        lr_schedule(make_optimizer(learner), learner.net.lr_scheduler_spec)
+    try:
+        _build(spec, env.info)
+    except LabError:
+        raise
+    except Exception as error:  # whatever PyTorch says of a combination that no rule knows
+        raise SpecError.at("agent.net", f"cannot be built: {error}") from error
     return env.info
+
+
+def _build(spec: Spec, env: EnvInfo) -> None:
+    algorithm = spec.agent.algorithm
+    agent = REGISTRY.algorithms[algorithm.name](algorithm, spec.agent.net, env)
+    rounds = spec.env.max_frame // (algorithm.horizon * spec.env.num_envs)
+    for learner in agent.learners().values():
+        schedule = learner.net.lr_scheduler_spec
+        lr_schedule(make_optimizer(learner), schedule)
+        if schedule and schedule.keywords.get("total_steps", math.inf) < rounds:
+            raise SpecError.at(
+                "agent.net.lr_scheduler_spec.total_steps", f"the session has {rounds} rounds"
+            )
 
 
 def device_of(spec: Spec, index: int, asked: str = "auto") -> str:
@@ -43,7 +61,8 @@ def device_of(spec: Spec, index: int, asked: str = "auto") -> str:
 
 def has_display() -> bool:
     """Whether a window can be opened."""
-    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")) or os.name == "nt"
+    shown = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    return bool(shown) or sys.platform != "linux"
 
 
 def _check_budget(spec: Spec) -> None:

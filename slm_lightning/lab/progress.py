@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
 
@@ -44,7 +45,8 @@ class ProgressBars:
         if tenth > self.tenths[index]:
             self.tenths[index] = tenth
             frames = f"{frame:,}/{self.max_frame:,} frames"
-            print(f"{self.names[index]}  {frames}  {_shown(score)}", file=sys.stderr, flush=True)
+            with contextlib.suppress(OSError):  # a closed pipe must not end a training
+                print(f"{self.names[index]}  {frames}  {_shown(score)}", file=sys.stderr, flush=True)
 
     def close(self) -> None:
         for bar in self.bars:

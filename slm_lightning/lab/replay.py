@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from slm_lightning.spec.resolve import resolve
 from slm_lightning.tracking import Record
 
 Which = Literal["best", "last"]
+TOGETHER = 32
+"""Episodes that are played side by side where none is shown."""
 GIF: dict[str, Any] = {
     "codec": "gif",
     "pix_fmt_out": "pal8",
@@ -83,7 +86,7 @@ class Policy:
         self.spec: Spec = resolve(load_spec(files.spec), REGISTRY)
         env: Any = make_env(self.spec.env, self.keys(), num_envs=1)
         env.close()
-        self.info, self.to_env = env.info, env.actions
+        self.info, self.to_env, self.from_env = env.info, env.actions, env.from_env
         algorithm = self.spec.agent.algorithm
         self.agent = REGISTRY.algorithms[algorithm.name](algorithm, self.spec.agent.net, env.info)
         self.normalizers = Normalizers(self.spec.env, env.info.obs_shape, algorithm.gamma)
@@ -104,10 +107,10 @@ class Policy:
     def act(self, obs: np.ndarray, explore: bool = False) -> Any:
         """The action for one observation of the environment, as its ``step`` takes it; or a batch of
         actions for a batch ``[N, *obs_shape]``. Greedy unless ``explore``."""
-        tensor = torch.as_tensor(np.asarray(obs))
+        tensor = torch.as_tensor(self.from_env(obs))
         single = tensor.shape == self.info.obs_shape
         rows = self.normalizers.obs(tensor[None] if single else tensor)
-        actions = self.to_env(self.agent.act(rows.to(self.info.obs_dtype), explore))
+        actions = self.to_env(self.agent.act(rows, explore))
         return actions[0] if single else actions
 
     def play(
@@ -126,19 +129,20 @@ class Policy:
         keys = self.keys(seed)
         keys.seed_generators(Stream.ENJOY)
         env = self._open(keys, episodes, "rgb_array" if video else "human" if window else None)
-        each = episodes // env.info.num_envs
+        each = math.ceil(episodes / env.info.num_envs)
         try:
             with Camera(env, video) as camera:
                 return evaluate(
                     self.agent, self.normalizers, env, each, explore, camera if video else None
-                ).flatten()
+                ).flatten()[:episodes]
         finally:
             env.close()
 
     def _open(self, keys: Keys, episodes: int, render_mode: str | None) -> Any:
-        """An environment for every episode, or one that is rendered."""
+        """Some environments side by side, or one that is rendered."""
         if render_mode is None:
-            return make_env(self.spec.env, keys, Stream.ENJOY, num_envs=episodes)
+            sync = self.spec.env.model_copy(update={"vectorization_mode": "sync"})
+            return make_env(sync, keys, Stream.ENJOY, num_envs=min(episodes, TOGETHER))
         try:
             return make_env(self.spec.env, keys, Stream.ENJOY, num_envs=1, render_mode=render_mode)
         except SpecError:  # the spec has run before, so it is render_mode that is not taken

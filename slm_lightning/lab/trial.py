@@ -187,7 +187,7 @@ class Trial:
             with Courier(self.record, [self.session_ids[s] for s in todo]):
                 stop = run_jobs(
                     jobs,
-                    at_once or len(os.sched_getaffinity(0)),
+                    at_once or cores(),
                     on_progress,
                     lambda job, outcome: self._on_end(job.session, outcome),
                 )
@@ -270,8 +270,12 @@ class Trial:
         for session in fresh:
             self._store(session.run_id, session.metrics, session.scalars)
             self.record.finish(session.run_id, RUN_STATUS[session.outcome.status])
-        if result.status != "stopped":
+        if result.status == "done":  # what MLflow has once it keeps
             self._write_curves([session.metrics for session in result.sessions])
+        tables = self.record.folder(self.run_id) / "tables"
+        tables.mkdir(exist_ok=True)
+        curve = trial_curve([session.metrics for session in result.sessions], "total_reward")
+        curve.to_csv(tables / "trial.csv", index=False)
         self._store(self.run_id, result.metrics, result.scalars)
         self.record.set_tags(self.run_id, {"slm.status": result.status})
         self.record.finish(self.run_id, RUN_STATUS[result.status])
@@ -279,7 +283,8 @@ class Trial:
     def _store(self, run_id: str, table: pd.DataFrame, scalars: dict[str, float]) -> None:
         folder = self.record.folder(run_id)
         (folder / "tables").mkdir(exist_ok=True)
-        table.to_csv(folder / "tables" / "metrics.csv", index=False)
+        if len(table):
+            table.to_csv(folder / "tables" / "metrics.csv", index=False)
         last = int(table["frame"].max()) if len(table) else 0
         self.record.log_metrics(run_id, scalars, step=last)
         for name in ("graphs", "tables", "checkpoints"):
@@ -302,6 +307,12 @@ class Trial:
             for row in rows.to_dict("records"):
                 known = {key: value for key, value in row.items() if pd.notna(value)}
                 file.write(json.dumps({"time": time.time(), **known}) + "\n")
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    limited = hasattr(os, "sched_getaffinity")
+    return len(os.sched_getaffinity(0)) if limited else os.cpu_count() or 1
 
 
 def _name(spec: Spec) -> str:

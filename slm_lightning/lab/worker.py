@@ -51,7 +51,9 @@ def run_session(job: Job, report: Callable[[int, float], None]) -> bool:
     )
     last = folder / "checkpoints" / LAST
     with stop, contextlib.suppress(SIGTERMException):  # Lightning's own way out, after our callbacks
-        trainer.fit(session, datamodule=data, ckpt_path=last if last.is_file() else None)
+        trainer.fit(
+            session, datamodule=data, ckpt_path=last if last.is_file() else None, weights_only=True
+        )
     return data.finished
 
 

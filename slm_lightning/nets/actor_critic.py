@@ -14,7 +14,7 @@ from slm_lightning.spec.model import NetParams
 class Policy(nn.Module):
     """π(·|s). With ``log_std_init`` a Gaussian's log σ is a parameter, the same in every state.
 
-    Args: ``extra_heads``: sizes of further heads on the same body, returned beside the distribution.
+    Args: ``extra_heads``: sizes of a critic's heads on the same body, returned beside the distribution.
     """
 
     def __init__(
@@ -27,7 +27,8 @@ class Policy(nn.Module):
         if net.log_std_init is not None and issubclass(self.distribution, Normal):
             self.log_std = nn.Parameter(torch.full((heads.pop(),), net.log_std_init))
         self.num_heads = len(heads)
-        self.net = Net(net, env.obs_shape, [*heads, *extra_heads])
+        gains = [net.init_std] * len(heads) + [net.critic_init_std] * len(extra_heads)
+        self.net = Net(net, env.obs_shape, [*heads, *extra_heads], gains)
 
     def forward(self, obs: Tensor, temperature: float = 1.0) -> tuple[Distribution, tuple[Tensor, ...]]:
         """The distribution over actions for ``obs [B, *obs_shape]``, and the extra heads' outputs."""

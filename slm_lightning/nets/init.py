@@ -36,7 +36,8 @@ def initialise(
     if init_fn.startswith(("orthogonal", "xavier")):
         options["gain"] = gain_of(activation) if gain is None else gain
     elif init_fn.startswith("kaiming"):
-        options["nonlinearity"] = activation.lower().replace("leakyrelu", "leaky_relu")
+        known = activation.lower().replace("leakyrelu", "leaky_relu")
+        options["nonlinearity"] = known if known in ("relu", "leaky_relu", "tanh", "selu") else "linear"
     for module in modules:
         if isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
             fn(module.weight, **options)

@@ -25,9 +25,19 @@ class Learner(NamedTuple):
 
 
 class Net(nn.Module):
-    """``obs [B, *obs_shape] -> ([B, heads_0], [B, heads_1], …)``."""
+    """``obs [B, *obs_shape] -> ([B, heads_0], [B, heads_1], …)``.
 
-    def __init__(self, params: NetParams, obs_shape: tuple[int, ...], heads: Sequence[int]):
+    Args: ``gains``: of the initialiser of each head, by default ``init_std``; None is the hidden
+    layers'.
+    """
+
+    def __init__(
+        self,
+        params: NetParams,
+        obs_shape: tuple[int, ...],
+        heads: Sequence[int],
+        gains: Sequence[float | None] | None = None,
+    ):
         super().__init__()
         self.params = params
         self.body = BODIES[params.type](params, obs_shape)
@@ -36,7 +46,8 @@ class Net(nn.Module):
         if params.init_fn is not None:
             hidden = params.hid_layers_activation
             initialise(self.body.modules(), params.init_fn, hidden)
-            initialise(self.heads, params.init_fn, hidden, gain=params.init_std)
+            for head, gain in zip(self.heads, gains or [params.init_std] * len(heads)):
+                initialise([head], params.init_fn, hidden, gain)
 
     def _out_activations(self, count: int) -> list[nn.Module]:
         names = self.params.out_layer_activation

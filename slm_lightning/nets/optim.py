@@ -18,7 +18,7 @@ def make_optimizer(learner: Learner) -> Optimizer:
     spec = learner.net.optim_spec
     name = spec.name.removeprefix("Global")
     options: dict[str, Any] = dict(spec.keywords)
-    if name in ("Adam", "AdamW", "SGD") and "foreach" not in options:
+    if name in ("Adam", "AdamW", "SGD") and not {"foreach", "differentiable"} & options.keys():
         options.setdefault("fused", True)
     make: Any = OPTIMIZERS[name]
     return make(learner.parameters, lr=spec.lr, **options)

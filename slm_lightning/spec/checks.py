@@ -131,6 +131,9 @@ def _env(parts: Parts) -> Iterator[Problem]:
     env = parts.env
     if not env:
         return
+    for key, instead in TAKEN.items():
+        if key in (env.model_extra or {}):
+            yield Problem(f"env.{key}", f"is the lab's to give; {instead}")
     if env.backend is not None and env.backend not in parts.registry.backends:
         yield Problem("env.backend", unknown("backend", env.backend, parts.registry.backends))
     if env.entry_point is not None:
@@ -151,7 +154,15 @@ def _distributed(parts: Parts) -> Iterator[Problem]:
 
 
 def _net(parts: Parts) -> Iterator[Problem]:
-    return check_net(parts.net) if parts.net else iter(())
+    net = parts.net
+    if not net:
+        return
+    yield from check_net(net)
+    if not (net.init_fn or "").startswith(("orthogonal", "xavier")):
+        for key in ("init_std", "actor_init_std", "critic_init_std"):
+            if getattr(net, key) is not None:
+                message = f"needs init_fn orthogonal_ or xavier_*, not {shown(net.init_fn)}"
+                yield Problem(f"agent.net.{key}", message)
 
 
 def _sizes(parts: Parts) -> Iterator[Problem]:
@@ -197,5 +208,11 @@ def _search_section(path: str, section: Mapping[str, Any]) -> Iterator[Problem]:
         elif not isinstance(value, list) or not value:
             yield Problem(where, f"expected the list of its arguments, not {shown(value)}")
 
+
+TAKEN = {
+    "max_episode_steps": "write max_t to limit episodes",
+    "render_mode": "run --mode dev and enjoy show the environment",
+}
+"""Arguments of environments that a spec does not give, and what to do instead."""
 
 CHECKS = (_schedules, _exploration, _batch_norm, _memory, _env, _distributed, _net, _sizes, _search)

@@ -154,7 +154,7 @@ class NetParams(SpecModel):
     """``replace``: frames between copies."""
     polyak_coef: Fraction = 0.0
     """``polyak``: weight τ of the online net."""
-    gpu: bool | Literal["auto"] | str | None = "auto"
+    gpu: bool | Literal["auto", "true", "false"] | None = "auto"
     """``auto`` trains on a GPU where there is one; false on the CPU."""
     normalize: bool = False
     """Divide image observations by 255."""

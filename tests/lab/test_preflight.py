@@ -24,10 +24,12 @@ def refusal(spec: Any) -> LabError:
 
 
 class TestCheck:
-    def test_what_can_run_is_described(self) -> None:
-        info = check(make_spec("PPO", {"name": "Pendulum-v1", "num_envs": 4}))
-        assert (info.name, info.obs_shape, info.num_envs) == ("Pendulum-v1", (3,), 1)
-        assert (info.action.kind, info.max_episode_steps) == ("continuous", 200)
+    @pytest.mark.parametrize(
+        "env", ["CartPole-v1", "Pendulum-v1", probe("Identity", kind="multi_binary")]
+    )
+    def test_what_can_run(self, env: Any) -> None:
+        for algorithm in REGISTRY.algorithms:
+            check(make_spec(algorithm, env))
 
     @pytest.mark.parametrize(
         ("env", "kind", "message"),
@@ -59,7 +61,7 @@ class TestCheck:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(REGISTRY.algorithms["PPO"], "actions", {"discrete"})
-        assert check(make_spec("PPO")).action.kind == "discrete"
+        check(make_spec("PPO"))
         error = refusal(make_spec("PPO", "Pendulum-v1"))
         assert str(error) == (
             "agent.algorithm.name: PPO takes discrete actions,"

@@ -273,7 +273,9 @@ def test_actions_of_every_kind(kind: str, record: Record) -> None:
     env = probe("Identity", kind=kind, max_frame=64)
     run(tiny(env=env, meta={"max_session": 1}), say=lambda text: None)
     policy, space = load("tiny_t0"), Identity.SPACES[kind]
+    space.seed(0)
     for explore in (False, True):
+        assert space.contains(policy.act(space.sample(), explore)), "as the environment gives it"
         obs = np.zeros(policy.info.obs_shape, dtype=np.float32)
         assert space.contains(policy.act(obs, explore))
         batch = policy.act(np.stack([obs] * 4), explore)

@@ -152,6 +152,7 @@ class TestRecord:
             "spec.json",
             "spec_resolved.json",
             "tables/metrics.csv",
+            "tables/trial.csv",
         }
         optional = {"graphs/session.png", "graphs/trial.png", "provenance/git.diff"}
         for s in finished.sessions:

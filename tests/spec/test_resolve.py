@@ -49,8 +49,6 @@ ENV_KEYWORDS = [
     "contact_cost_weight",
     "domain_randomize",
     "lap_complete_percent",
-    "render_mode",
-    "max_episode_steps",
     "sutton_barto_reward",
     "max_num_frames_per_episode",
     "sound_obs",
