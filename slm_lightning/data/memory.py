@@ -21,6 +21,7 @@ class OnPolicyReplay(MemoryParams):
     """A fixed number of whole episodes, one after the other (``env.num_envs`` 1)."""
 
     unread: ClassVar[dict[str, str]] = _REPLAY_KEYS
+    whole_episodes: ClassVar[bool] = True
 
 
 MEMORIES: dict[str, type[MemoryParams]] = {

@@ -45,8 +45,7 @@ class RolloutData(LightningDataModule):
         return (self.spec.env.max_frame - self.frame) // self.env.info.num_envs
 
     def _least_steps(self) -> int:
-        whole_episodes = self.spec.agent.memory.name == "OnPolicyReplay"
-        return 1 if whole_episodes else self.spec.agent.algorithm.horizon
+        return 1 if self.spec.agent.memory.whole_episodes else self.spec.agent.algorithm.horizon
 
     def train_dataloader(self) -> RoundLoader:
         assert self.trainer is not None
@@ -64,7 +63,7 @@ class RolloutData(LightningDataModule):
         self.round_start = self.frame
         version = cast(int, self.trainer.lightning_module.version)
         self.keys.seed_generators(Stream.BLOCK, self.rounds)
-        if self.spec.agent.memory.name == "OnPolicyReplay":
+        if self.spec.agent.memory.whole_episodes:
             limit = self._steps_left()
             batch, self.episodes = self.collector.collect_episodes(horizon, limit, version)
         else:

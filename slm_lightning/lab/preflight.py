@@ -68,7 +68,7 @@ def has_display() -> bool:
 def _check_budget(spec: Spec) -> None:
     algorithm, env = spec.agent.algorithm, spec.env
     least = env.num_envs
-    if spec.agent.memory.name != "OnPolicyReplay":
+    if not spec.agent.memory.whole_episodes:
         least *= algorithm.horizon
     if env.max_frame < least:
         raise SpecError.at(
@@ -96,7 +96,7 @@ def _check_actions(spec: Spec, env: EnvInfo) -> None:
 def shortened(spec: Spec, rounds: int) -> Spec:
     """The spec with at most ``rounds`` rounds, logged every round: for a first look."""
     frames = spec.agent.algorithm.horizon * spec.env.num_envs
-    if spec.agent.memory.name == "OnPolicyReplay":
+    if spec.agent.memory.whole_episodes:
         frames = 500 * spec.agent.algorithm.horizon
     env = spec.env.model_copy(update={"max_frame": min(spec.env.max_frame, rounds * frames)})
     log_frequency = min(spec.meta.log_frequency, frames)

@@ -119,7 +119,7 @@ def _memory(parts: Parts) -> Iterator[Problem]:
                 "agent.memory.name",
                 f"{learner} (agent.algorithm.name) cannot learn from {name}; choose {listed(allowed)}",
             )
-    if parts.env and parts.env.num_envs > 1 and name == "OnPolicyReplay":
+    if parts.env and parts.env.num_envs > 1 and parts.memory.whole_episodes:
         yield Problem(
             "env.num_envs",
             f"{name} (agent.memory.name) collects whole episodes of one environment: expected 1,"

@@ -198,6 +198,9 @@ class AlgorithmParams(SpecModel):
 class MemoryParams(SpecModel):
     """Keys that every memory shares."""
 
+    whole_episodes: ClassVar[bool] = False
+    """Whether a round is a number of episodes; else it is a number of vector steps."""
+
     name: str
     """The kind of memory."""
 

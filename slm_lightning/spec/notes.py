@@ -110,7 +110,7 @@ def _ppo_entropy(spec: Spec) -> Iterator[str]:
 def _n_step_episodes(spec: Spec) -> Iterator[str]:
     algorithm = dict(spec.agent.algorithm)
     n = algorithm.get("num_step_returns") if algorithm.get("lam") is None else None
-    if n is not None and spec.agent.memory.name == "OnPolicyReplay":
+    if n is not None and spec.agent.memory.whole_episodes:
         yield (
             f"agent.algorithm.num_step_returns: with OnPolicyReplay it counts episodes, {n} for each"
             f" update, with their full returns; SLM Lab left all but the first {n} returns 0"
