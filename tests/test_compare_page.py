@@ -7,6 +7,7 @@ import base64
 import json
 import os
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 import imageio.v3 as imageio
@@ -24,6 +25,7 @@ from tests.tracking.support import free_port, points
 
 NO_BROWSER = "no Chrome or Chromium on this machine: apt-get install chromium, or kaleido_get_chrome"
 WIDTH, HEIGHT = 1400, 900
+CLICKS = 20
 METRIC = "total_reward_ma"
 LOCATE = """(() => {
   const found = [...document.querySelectorAll(%s)].find(e => %s);
@@ -93,10 +95,18 @@ class Page:
             )
 
     async def tick(self, box: str, name: str) -> None:
-        """Ticks the box of the row that has a link called ``name``."""
+        """Ticks the box of the row that has a link called ``name``. The table moves when a toolbar
+        comes, so that a click may miss the box; it is then made again."""
         row = f'[...e.closest("[role=row]").querySelectorAll("a")].some(a => a.innerText === "{name}")'
-        await self.click(box, row)
-        await self.until(f'[...document.querySelectorAll("{box}")].some(e => {row} && e.checked)')
+        ticked = f"[...document.querySelectorAll({json.dumps(box)})].some(e => {row} && e.checked)"
+        for _ in range(CLICKS):
+            await self.click(box, row)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PATIENCE / CLICKS):
+                    while not await self.evaluate(ticked):
+                        await asyncio.sleep(0.05)
+                    return
+        pytest.fail(f"cannot tick {name}")
 
     async def press(self, button: str) -> None:
         await self.click("button", f'e.innerText.trim() === "{button}" && !e.disabled')

@@ -193,7 +193,7 @@ def _die_with_parent() -> None:
 
     def watch() -> None:
         wait([parent.sentinel])
-        os._exit(1)
+        os.killpg(0, signal.SIGKILL)  # with the environments that have processes of their own
 
     threading.Thread(target=watch, daemon=True).start()
 

@@ -17,8 +17,8 @@ class Faulty(CartPoleEnv):
     with ``first_seed``.
 
     ``raise`` an error; reward ``nan``; ``kill`` or ``stop`` the session's process; ``signal`` process
-    ``lab`` to stop; or ``hang`` and do so again and again. With a path ``once`` the first to go wrong
-    makes that file, and no other does after it.
+    ``lab`` to stop; ``hang`` and do so again and again; or ``sleep`` for ever. With a path ``once`` the
+    first to go wrong makes that file, and no other does after it.
     """
 
     def __init__(
@@ -73,4 +73,6 @@ class Faulty(CartPoleEnv):
                 while True:
                     os.kill(self.lab, signal.SIGTERM)
                     time.sleep(0.5)
+            case "sleep":
+                signal.sigwait([])
         return reward

@@ -237,11 +237,14 @@ def test_ctrl_c_while_the_graphs_are_drawn(
 
 
 def test_nothing_survives_a_killed_lab(record: Record, tmp_path: Path, spec_file: Path) -> None:
-    env = {"max_frame": ENDLESS, "vectorization_mode": "async"}
-    process = start_lab("run", write_spec(spec_file, tiny(env=env)), "--sessions", 1, cwd=tmp_path)
-    wait_until(lambda: scored(record, 1), "the session writes rows")
+    """Not even a session that waits for an environment which does not answer, in its own process."""
+    sleeps = tmp_path / "sleeps"
+    env = faulty("sleep", session=0, once=str(sleeps), vectorization_mode="async")
+    write_spec(spec_file, tiny(env=env))
+    process = start_lab("run", spec_file, "--sessions", 1, cwd=tmp_path)
+    wait_until(sleeps.exists, "the environment sleeps")
     children = psutil.Process(process.pid).children(recursive=True)
-    assert len(children) > 3, "fork server, its helper, the session, its environments"
+    assert len(children) >= 5, "fork server, its helper, the session, its two environments"
     process.kill()
     process.communicate(timeout=PATIENCE)
     _, alive = psutil.wait_procs(children, timeout=PATIENCE)
