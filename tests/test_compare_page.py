@@ -6,8 +6,8 @@ import asyncio
 import base64
 import json
 import os
+import time
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from typing import Any
 
 import imageio.v3 as imageio
@@ -101,11 +101,11 @@ class Page:
         ticked = f"[...document.querySelectorAll({json.dumps(box)})].some(e => {row} && e.checked)"
         for _ in range(CLICKS):
             await self.click(box, row)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(PATIENCE / CLICKS):
-                    while not await self.evaluate(ticked):
-                        await asyncio.sleep(0.05)
+            deadline = time.monotonic() + PATIENCE / CLICKS
+            while time.monotonic() < deadline:
+                if await self.evaluate(ticked):
                     return
+                await asyncio.sleep(0.05)
         pytest.fail(f"cannot tick {name}")
 
     async def press(self, button: str) -> None:
