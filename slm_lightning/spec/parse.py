@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Callable, Hashable
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import yaml
 from yaml.constructor import ConstructorError
@@ -177,7 +177,7 @@ class _YamlLoader(yaml.SafeLoader):
     """YAML 1.1 without dates and tags: plain data only, and no key twice."""
 
     yaml_constructors = _plain_constructors
-    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, Any]]]] = {
+    yaml_implicit_resolvers = {  # noqa: RUF012 - the stubs declare it
         first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
