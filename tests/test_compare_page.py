@@ -53,8 +53,8 @@ CURVES = """[...document.querySelectorAll(".js-plotly-plot")]
 DRAWN = """document.querySelectorAll(".js-plotly-plot").length === 1
   && document.querySelectorAll(".js-plotly-plot .scatterlayer path.js-line").length >= 2"""
 PLOT = """(() => {
-  const box = document.querySelector(".js-plotly-plot .nsewdrag").getBoundingClientRect();
-  return [box.top, box.bottom, box.left, box.right].map(Math.round);
+  const box = document.querySelector(".js-plotly-plot .nsewdrag")?.getBoundingClientRect();
+  return box && [box.top, box.bottom, box.left, box.right].map(Math.round);
 })()"""
 """Edges of the area of the first chart, in pixels."""
 
@@ -71,9 +71,14 @@ class Page:
         return answer["result"]
 
     async def evaluate(self, expression: str) -> Any:
-        answer = await self.send("Runtime.evaluate", expression=expression, returnByValue=True)
-        assert "exceptionDetails" not in answer, answer["exceptionDetails"]
-        return answer["result"].get("value")
+        """What an expression comes to in the page; None while the browser changes the document."""
+        parameters = {"expression": expression, "returnByValue": True}
+        answer = await self.tab.send_command("Runtime.evaluate", parameters)
+        if "context" in answer.get("error", {}).get("message", ""):
+            return None
+        assert "error" not in answer, answer["error"]
+        assert "exceptionDetails" not in answer["result"], answer["result"]["exceptionDetails"]
+        return answer["result"]["result"].get("value")
 
     async def until(self, expression: str) -> Any:
         """What an expression comes to once that is true, and not an empty list."""
@@ -172,12 +177,19 @@ async def assert_curves(page: Page, record: Record, trials: list[RunInfo]) -> No
         assert list(zip(curve["x"], curve["y"])) == points(record, trial.run_id, METRIC)
         assert curve["x"] == FRAMES
     assert len({curve["color"] for curve in curves.values()}) == len(trials)
-    top, bottom, left, right = await page.evaluate(PLOT)
+    colors = [curve["color"] for curve in curves.values()]
+    deadline = time.monotonic() + PATIENCE
+    while not await shows(page, colors):
+        assert time.monotonic() < deadline, "the curves are hardly drawn"
+        await asyncio.sleep(0.05)
+
+
+async def shows(page: Page, colors: list[str]) -> bool:
+    """Whether lines in each of these colours run through the area of the chart."""
+    top, bottom, left, right = await page.until(PLOT)
     picture = imageio.imread(await page.screenshot())[top:bottom, left:right, :3].astype(int)
-    for curve in curves.values():
-        color = ImageColor.getrgb(curve["color"])
-        drawn = (np.abs(picture - color).max(axis=2) < 24).any(axis=0)
-        assert drawn.mean() > 0.1, f"{curve['name']} is hardly drawn"
+    near = [np.abs(picture - ImageColor.getrgb(color)).max(axis=2) < 24 for color in colors]
+    return all(pixels.any(axis=0).mean() > 0.1 for pixels in near)
 
 
 @pytest.fixture
