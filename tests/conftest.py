@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import signal
 import sqlite3
 import sys
+import threading
 import warnings
 from collections.abc import Sequence
 from contextlib import closing
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from slm_lightning.tracking import Record
     from tests.support import Lab
 
+if threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it in the background
 torch.set_num_threads(1)
 settings.register_profile("lab", max_examples=50, deadline=None, derandomize=True)
 settings.load_profile("lab")
