@@ -121,7 +121,7 @@ def prepare(
     sessions: int | None = None,
 ) -> Plan:
     """Reads, resolves and checks a spec; arguments and errors as :func:`run`."""
-    from slm_lightning.lab.preflight import check, shortened
+    from slm_lightning.lab.preflight import check, shortened, with_one_round
     from slm_lightning.registry import REGISTRY
     from slm_lightning.spec.notes import notes
     from slm_lightning.spec.resolve import resolve
@@ -130,6 +130,8 @@ def prepare(
     overrides = {**(overrides or {}), **{k: v for k, v in asked.items() if v is not None}}
     raw = load_spec(spec, name, variables, overrides)
     resolved = resolve(raw, REGISTRY)
+    if not raw.native:
+        resolved = with_one_round(resolved)
     if mode == "dev":
         resolved = shortened(resolved, DEV_ROUNDS)
     check(resolved)

@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from lightning import Callback, LightningModule, Trainer
@@ -31,6 +31,8 @@ EVAL_ENVS = 32
 """Evaluation episodes that are played side by side."""
 MA_WINDOW = 100
 CHECKPOINT_SECONDS = 30.0
+CHECKPOINT_SHARE = 0.05
+"""Of the time of a session, at most this much goes into writing checkpoints."""
 BEST, LAST = "ckpt-best.ckpt", "ckpt-last.ckpt"
 CALMER = "lower the learning rate, clip gradients, or normalise rewards"
 
@@ -51,7 +53,8 @@ class AfterRound(Callback):
 
 class Evaluation(AfterRound):
     """Greedy episodes in environments of their own: where ``rigorous_eval`` asks for them every
-    ``eval_frequency`` frames, at the next row of the record; and always of the final policy."""
+    ``eval_frequency`` frames, at the next row of the record; and always of the final policy. Of several
+    workers the first plays them."""
 
     def __init__(self, spec: Spec, keys: Keys):
         self.spec, self.keys = spec, keys
@@ -65,8 +68,12 @@ class Evaluation(AfterRound):
             return
         while self.next_frame <= data.frame:
             self.next_frame += self.spec.meta.eval_frequency
+        if session.workers.first:
+            self._evaluate(session, data.finished)
+
+    def _evaluate(self, session: Session, finished: bool) -> None:
         episodes = self.spec.meta.rigorous_eval
-        if data.finished:
+        if finished:
             episodes = max(episodes, FINAL_EPISODES)
         together = min(episodes, EVAL_ENVS)
         sync = self.spec.env.model_copy(update={"vectorization_mode": "sync"})
@@ -93,14 +100,16 @@ class MetricLog(AfterRound):
 
     ``total_reward`` is the mean raw return of the latest 100 training episodes (of the latest one with
     a single sub-environment), ``total_reward_ma`` its mean over the latest 100 rows. Marks that fall
-    inside a round are logged as they stood at that frame, when the round has ended.
+    inside a round are logged as they stood at that frame, when the round has ended. Several workers
+    all keep the record, of everybody's episodes, and the first writes it.
     Raises DivergedError when the loss is not finite.
     """
 
     def __init__(self, spec: Spec, path: Path):
         self.spec, self.path = spec, path
         self.next_mark = spec.meta.log_frequency
-        self.returns: deque[float] = deque(maxlen=100 if spec.env.num_envs > 1 else 1)
+        self.frames_per_step = spec.env.num_envs * spec.meta.workers
+        self.returns: deque[float] = deque(maxlen=100 if self.frames_per_step > 1 else 1)
         self.rewards: deque[float] = deque(maxlen=MA_WINDOW)
         self.finished_episodes = 0
         self.best = -math.inf
@@ -119,17 +128,23 @@ class MetricLog(AfterRound):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.started = time.monotonic() - self.elapsed
+        self.file: BinaryIO | None = None
+        assert isinstance(pl_module, Session)
+        if pl_module.workers.first:
+            self._open()
+
+    def _open(self) -> None:
         self.file = self.path.open("ab")
         if self.file.tell() < self.written:
             raise IntegrityError(f"{self.path} is shorter than its checkpoint says")
         self.file.truncate(self.written)
 
     def after_round(self, trainer: Trainer, session: Session, data: RolloutData) -> None:
-        num_envs, frequency = self.spec.env.num_envs, self.spec.meta.log_frequency
+        stride, frequency = self.frames_per_step, self.spec.meta.log_frequency
         episodes = deque(data.episodes)
         rows = []
         while self.next_mark <= data.frame:
-            frame = math.ceil(self.next_mark / num_envs) * num_envs
+            frame = min(math.ceil(self.next_mark / stride) * stride, data.frame)
             rows.append(self._row(frame, episodes))
             self.next_mark = (frame // frequency + 1) * frequency
         if data.finished and not (rows and rows[-1]["frame"] == data.frame):
@@ -137,7 +152,7 @@ class MetricLog(AfterRound):
         self._count(episodes, data.frame)
         self.improved = bool(rows) and self.total_reward_ma >= self.best
         self.best = max(self.best, self.total_reward_ma) if self.improved else self.best
-        diverged = not math.isfinite(session.info["loss"])
+        diverged = not math.isfinite(session.info.get("loss", 0.0))  # Random has none
         if rows or diverged:
             self._write(rows or [self._row(data.frame, episodes)], session)
         if diverged:
@@ -159,8 +174,10 @@ class MetricLog(AfterRound):
             self.finished_episodes += 1
 
     def _write(self, rows: list[dict[str, float]], session: Session) -> None:
-        names, values = list(session.info), torch.stack([v.double() for v in session.info.values()])
-        info = dict(zip(names, values.tolist()))
+        if self.file is None:
+            return
+        values = [value.double() for value in session.info.values()]
+        info = dict(zip(session.info, torch.stack(values).tolist() if values else ()))
         self.elapsed = time.monotonic() - self.started
         learned = {k: v for k, v in info.items() if not k.startswith("eval/")}
         common = {
@@ -180,7 +197,8 @@ class MetricLog(AfterRound):
         self.written = self.file.tell()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self.file.close()
+        if self.file is not None:
+            self.file.close()
 
     def state_dict(self) -> dict[str, Any]:
         plain = ("next_mark", "finished_episodes", "best", "elapsed", "written")
@@ -196,25 +214,29 @@ class MetricLog(AfterRound):
 class Checkpoints(AfterRound):
     """``ckpt-best`` (highest total_reward_ma) and ``ckpt-last``, each written whole or not at all.
 
-    The best policy is held in memory and goes to disk with ckpt-last: every 30 seconds, when the
-    session is asked to stop, and at its end. Raises DivergedError instead of keeping weights that are
-    not finite.
+    The best policy is held in memory and goes to disk with ckpt-last: every 30 seconds (less often
+    where a large replay memory makes that slow), when the session is asked to stop, and at its
+    end. Raises DivergedError instead of keeping weights that are not finite.
+
+    Of several workers each writes its own ckpt-last, since each has environments and a memory of its
+    own; the first comes last, and only with its file do those of the same round count.
     """
 
     def __init__(self, folder: Path, metrics: MetricLog):
         self.folder, self.metrics = folder, metrics
         self.best: dict[str, Any] | None = None
+        self.pause = CHECKPOINT_SECONDS
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.written = time.monotonic()
 
     def after_round(self, trainer: Trainer, session: Session, data: RolloutData) -> None:
-        due = time.monotonic() - self.written >= CHECKPOINT_SECONDS
-        due = due or data.finished or trainer.should_stop
+        late = session.workers.any(time.monotonic() - self.written >= self.pause)
+        due = late or data.finished or trainer.should_stop
         if due or self.metrics.improved:
             _refuse_broken(session, data.frame)
-        if self.metrics.improved:
+        if self.metrics.improved and session.workers.first:
             state = {key: value.clone() for key, value in session.state_dict().items()}
             self.best = {
                 "state_dict": state,
@@ -222,7 +244,7 @@ class Checkpoints(AfterRound):
                 "total_reward_ma": self.metrics.total_reward_ma,
             }
         if due:
-            self._save(trainer)
+            self._save(trainer, session)
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
@@ -235,16 +257,25 @@ class Checkpoints(AfterRound):
             atomically(self.folder / BEST, lambda path: torch.save(best, path))
             self.best = None
 
-    def _save(self, trainer: Trainer) -> None:
-        self._save_best()
-        os.fsync(self.metrics.file.fileno())
-        atomically(self.folder / LAST, trainer.save_checkpoint)
+    def _save(self, trainer: Trainer, session: Session) -> None:
+        begun, rank = time.monotonic(), session.workers.rank
+        if self.metrics.file is not None:
+            self._save_best()
+            os.fsync(self.metrics.file.fileno())
+            atomically(self.folder / LAST, trainer.save_checkpoint)  # which waits for the others
+        else:
+            trainer.save_checkpoint(self.folder / last_of(rank, session.version))
+        session.workers.wait()
+        for old in self.folder.glob(last_of(rank, "*")):
+            if old.name != last_of(rank, session.version):
+                old.unlink()
         self.written = time.monotonic()
+        self.pause = max(CHECKPOINT_SECONDS, (self.written - begun) / CHECKPOINT_SHARE)
 
 
 class Progress(AfterRound):
     """Tells whoever watches how far the session is, at most five times a second; and stops the
-    session after the current round when ``stop()`` says so."""
+    session after the current round when ``stop()`` says so to any of its workers."""
 
     def __init__(
         self, metrics: MetricLog, report: Callable[[int, float], None], stop: Callable[[], bool]
@@ -257,7 +288,12 @@ class Progress(AfterRound):
         if now - self.told >= 0.2 or data.finished:
             self.told = now
             self.report(data.frame, self.metrics.total_reward_ma)
-        trainer.should_stop = trainer.should_stop or self.stop()
+        trainer.should_stop = session.workers.any(trainer.should_stop or self.stop())
+
+
+def last_of(rank: int, version: int | str) -> str:
+    """Name of the ckpt-last of worker ``rank`` (but the first) that belongs to round ``version``."""
+    return f"ckpt-last.worker-{rank}.round-{version}.ckpt"
 
 
 def _refuse_broken(session: Session, frame: int) -> None:

@@ -202,21 +202,22 @@ def show(run, as_json) -> None:
 @cli.command()
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 @click.option("-s", "--var", "variables", multiple=True, metavar="KEY=VALUE", help="Fill ${KEY}.")
-def validate(paths, variables) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+def validate(paths, variables, as_json) -> None:
     """Check specs without running them.
 
-    PATHS are files or folders; without any, all below ./specs.
+    PATHS are files or folders; without any, all below ./specs. Exits with 0 where every spec runs, with
+    2 where one is faulty, with 3 where all that hinders is not installed or no longer exists.
     """
-    from slm_lightning.lab.validation import check_paths
+    from slm_lightning.lab.validation import check_paths, exit_code, summary
     from slm_lightning.spec.load import parse_assignments
 
     findings = check_paths(list(paths) or [Path("specs")], parse_assignments(variables, "-s"))
-    for finding in findings:
-        click.echo(str(finding))
-    broken = sum(not finding.runs for finding in findings)
-    click.echo(f"{len(findings)} specs: {len(findings) - broken} can run, {broken} cannot")
-    if broken:
-        raise SystemExit(2)
+    if as_json:
+        click.echo(output.to_json([vars(finding) for finding in findings]))
+    else:
+        click.echo("\n".join([*map(str, findings), summary(findings)]))
+    raise SystemExit(exit_code(findings))
 
 
 @cli.command()

@@ -1,14 +1,16 @@
 """The types that every part of the lab shares.
 
 Shapes are named here once: ``T`` vector steps of a rollout, ``N`` sub-environments, ``B`` rows of a
-minibatch. A *frame* is one agent decision in one sub-environment, so a vector step
-is ``N`` frames. A *round* is the beat of training: collect some frames, then learn from them.
+minibatch, ``K`` minibatches sampled at once. A *frame* is one agent decision in one sub-environment, so
+a vector step is ``N`` frames. A *round* is the beat of training: collect some frames, then learn from
+them.
 """
 
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -24,23 +26,114 @@ class Batch(NamedTuple):
     bootstrap; ``terminated`` or ``truncated`` cuts the return and the λ-chain.
     """
 
-    obs: Tensor  # [T, N, *obs_shape]
+    obs: Any  # [T, N, *obs_shape]; flattened [T * N, *obs_shape], or Sequences
     action: Tensor  # [T, N, *action.shape]
     reward: Tensor  # [T, N] float32, after the spec's normalising, scaling and clipping
-    next_obs: Tensor  # [T, N, *obs_shape]
+    next_obs: Any  # as obs
     terminated: Tensor  # [T, N] bool
     truncated: Tensor  # [T, N] bool
     version: int  # rounds the agent had learned when it collected this; asserted
+    over: Tensor | None = None  # [T, N] bool as of Step; None: wherever terminated or truncated
+    hidden: Tensor | None = None  # [T, N, H] what the agent remembered before obs; None: it does not
+    past: Sample | None = None  # drawn from past episodes that are to be imitated, where any are kept
 
     @property
     def done(self) -> Tensor:
         """``[T, N]`` bool: the episode ended here, in either way."""
         return self.terminated | self.truncated
 
+    @property
+    def ended(self) -> Tensor:
+        """``[T, N]`` bool: a new episode begins after this step."""
+        return self.done if self.over is None else self.over
+
     def flatten(self) -> Batch:
-        """Time and sub-environments merged: ``[T, N, ...]`` to ``[T * N, ...]``."""
-        tensors = {k: v.flatten(0, 1) for k, v in self._asdict().items() if k != "version"}
-        return self._replace(**tensors)
+        """Time and sub-environments merged: ``[T, N, ...]`` to ``[T * N, ...]``. Where the agent
+        remembers, observations become Sequences, of which a net makes as many rows."""
+        merged: dict[str, Any] = {
+            key: value.flatten(0, 1)
+            for key, value in self._asdict().items()
+            if isinstance(value, Tensor)
+        }
+        if self.hidden is not None:
+            start = torch.zeros_like(self.terminated)
+            start[1:] = self.ended[:-1]
+            obs = Sequences(self.obs, self.hidden[0], start)
+            merged |= {"obs": obs, "next_obs": replace(obs, next_obs=self.next_obs)}
+        return self._replace(**merged)
+
+    def shuffled(self, size: int) -> Sequence[Tensor]:
+        """The rows of the flattened batch, shuffled and cut into minibatches: indices ``[size]``. Where
+        the agent remembers, whole sub-environments: as many as ``size`` rows have room for, or one."""
+        steps, num_envs = self.reward.shape
+        device = self.reward.device
+        if self.hidden is None:
+            return torch.randperm(steps * num_envs, device=device).split(size)
+        first = torch.arange(steps, device=device)[:, None] * num_envs
+        columns = torch.randperm(num_envs, device=device).split(max(1, size // steps))
+        return [(first + column).flatten() for column in columns]
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Observations in their order, for nets that remember what they saw.
+
+    With ``next_obs`` a net looks at those, each after all that came before it.
+    """
+
+    obs: Tensor  # [T, N, *obs_shape]
+    hidden: Tensor  # [N, H] what was remembered before the first of them
+    start: Tensor  # [T, N] bool: obs is the first of an episode, so that all before it is forgotten
+    next_obs: Tensor | None = None  # [T, N, *obs_shape] the true successors
+
+    @property
+    def rows(self) -> Tensor:
+        """What is looked at, ``[T * N, *obs_shape]``."""
+        return (self.obs if self.next_obs is None else self.next_obs).flatten(0, 1)
+
+    def __getitem__(self, index: Tensor) -> Sequences:
+        """The sub-environments whose rows are ``index``, one of those ``Batch.shuffled`` gives."""
+        column = index[: len(index) // len(self.start)]
+        next_obs = None if self.next_obs is None else self.next_obs[:, column]
+        return Sequences(self.obs[:, column], self.hidden[column], self.start[:, column], next_obs)
+
+
+class Recalled(NamedTuple):
+    """Observations to act on, with all that the agent remembers."""
+
+    obs: Tensor  # [N, *obs_shape]
+    hidden: Tensor  # [N, H] after obs was seen
+
+    @property
+    def rows(self) -> Tensor:
+        """What is looked at."""
+        return self.obs
+
+
+Seen = Tensor | Sequences | Recalled
+"""What nets look at: rows ``[B, *obs_shape]`` each on its own, or together with what came before."""
+
+
+class Sample(NamedTuple):
+    """Transitions drawn from a replay memory: ``K`` minibatches of ``B``.
+
+    With n-step returns ``reward`` is ``Σ_{i<m} γ^i r_{t+i}`` and ``next_obs`` is ``s_{t+m}``, where m
+    is n, or fewer where the episode or the recording ends; the target is ``reward + discount · (1 -
+    terminated) · V(next_obs)``.
+    """
+
+    obs: Any  # [K, B, *obs_shape]; where the agent remembers K Sequences of B rows
+    action: Tensor  # [K, B, *action.shape]
+    reward: Tensor  # [K, B]
+    next_obs: Any  # as obs
+    terminated: Tensor  # [K, B] bool
+    discount: Tensor  # [K, B] γ^m
+    weight: Tensor  # [K, B] importance weights, at most 1; all 1 where the memory draws uniformly
+    place: Tensor  # [K, B] int64, where they lie in the memory
+
+    def minibatches(self) -> list[Sample]:
+        """The ``K`` minibatches ``[B, ...]``."""
+        return [Sample._make(rows) for rows in zip(*self)]
 
 
 @dataclass(frozen=True)
@@ -76,6 +169,16 @@ class EnvInfo:
     obs_dtype: torch.dtype
     action: ActionSpec
     max_episode_steps: int | None = None
+    frame_stack: int = 1
+    """Images in ``obs``, oldest first along its first dimension; at the start of an episode those
+    before its first are zero."""
+    mask_size: int = 0
+    """Trailing entries of ``obs`` that tell which actions are allowed (1) and which are not (0)."""
+
+    @property
+    def net_shape(self) -> tuple[int, ...]:
+        """Shape of an observation without its mask, which is what a net sees."""
+        return (self.obs_shape[0] - self.mask_size,) if self.mask_size else self.obs_shape
 
 
 class Step(NamedTuple):
@@ -86,6 +189,13 @@ class Step(NamedTuple):
     terminated: Any  # [N] bool
     truncated: Any  # [N] bool
     obs: Any  # [N, *obs_shape] where to act next: next_obs, or the first observation of a new episode
+    over: Any = None  # [N] bool where a new episode began; None: wherever terminated or truncated
+
+    @property
+    def ended(self) -> Any:
+        """``[N]`` bool: the episode is over. Not where ``terminated`` only tells of a lost life, after
+        which ``obs`` is ``next_obs``, the game goes on, and its return is not complete."""
+        return self.terminated | self.truncated if self.over is None else self.over
 
 
 class VectorEnv(Protocol):
@@ -130,15 +240,21 @@ class Keys:
     seed: int
     trial: int = 0
     session: int = 0
+    worker: int = 0
+    """Of several processes that train one model: they share its initial weights and nothing else."""
 
     def seed_for(self, stream: Stream, *index: int) -> int:
         """A 31-bit seed for ``stream`` at ``index`` (block; or sub-environment and episode)."""
         key = (self.trial, self.session, int(stream), *index)
+        if self.worker and stream is not Stream.INIT:
+            key += (self.worker,)
         return int(np.random.SeedSequence(self.seed, spawn_key=key).generate_state(1)[0] >> 1)
 
     def seed_generators(self, stream: Stream, *index: int) -> None:
         """Restarts the global generators of torch, NumPy and Python from the key."""
         seed = self.seed_for(stream, *index)
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
+        if torch.cuda.is_initialized():  # asking is 80 µs cheaper than torch.manual_seed
+            torch.cuda.manual_seed_all(seed)
         np.random.seed(seed)
         random.seed(seed)

@@ -67,6 +67,12 @@ class DivergedError(LabError):
     exit_code = 5
 
 
+class LostWorkerError(LabError):
+    """Another worker of the same model has ended; why, it has said itself."""
+
+    exit_code = 4
+
+
 class StorageError(LabError):
     """The record cannot be read or written."""
 

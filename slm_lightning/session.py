@@ -10,8 +10,9 @@ from torch.optim import Optimizer
 
 from slm_lightning.algorithms import algorithms
 from slm_lightning.algorithms.agent import Agent, Info
-from slm_lightning.core import Batch, EnvInfo, Keys, Stream
+from slm_lightning.core import Batch, EnvInfo, Keys, Sample, Stream
 from slm_lightning.data.rollout_data import RolloutData
+from slm_lightning.data.workers import Agreement, Workers
 from slm_lightning.nets.optim import make_optimizer
 from slm_lightning.rl.normalizers import Normalizers
 from slm_lightning.rl.schedules import lr_schedule
@@ -19,12 +20,14 @@ from slm_lightning.spec.model import Spec
 
 
 class Session(LightningModule):
-    """Wraps an agent; one ``training_step`` is one round of learning from one rollout."""
+    """Wraps an agent; one ``training_step`` is one round of learning, from a rollout or from samples of
+    a replay memory."""
 
-    def __init__(self, agent: Agent, normalizers: Normalizers):
+    def __init__(self, agent: Agent, normalizers: Normalizers, workers: Workers | None = None):
         super().__init__()
         self.automatic_optimization = False
         self.agent, self.normalizers = agent, normalizers
+        self.workers = workers or Workers()
         self.learners = agent.learners()
         self.version = 0
         """Rounds learned: which policy collected a batch."""
@@ -35,12 +38,12 @@ class Session(LightningModule):
         """Metrics of the latest round, scalars on the device."""
 
     @classmethod
-    def build(cls, spec: Spec, env: EnvInfo, keys: Keys) -> Session:
+    def build(cls, spec: Spec, env: EnvInfo, keys: Keys, workers: Workers | None = None) -> Session:
         """The agent of ``spec`` for ``env``, initialised from its own key."""
         keys.seed_generators(Stream.INIT)
         algorithm = spec.agent.algorithm
-        agent = algorithms()[algorithm.name](algorithm, spec.agent.net, env)
-        return cls(agent, Normalizers(spec.env, env.obs_shape, algorithm.gamma))
+        agent = algorithms()[algorithm.name].build(spec.agent, env)
+        return cls(agent, Normalizers(spec.env, env.obs_shape, algorithm.gamma, env.mask_size), workers)
 
     @property
     def data(self) -> RolloutData:
@@ -58,24 +61,39 @@ class Session(LightningModule):
             schedule.load_state_dict(state)
         return list(self.optims.values())
 
-    def training_step(self, batch: Batch, batch_idx: int) -> None:
-        if self.agent.on_policy:
+    def on_fit_start(self) -> None:
+        if self.workers.size > 1:
+            self.agreement = Agreement(self.workers, self.agent, self.normalizers)
+
+    def training_step(self, batch: Batch | Sample, batch_idx: int) -> None:
+        if isinstance(batch, Batch):
             assert batch.version == self.version, "an on-policy rollout of an older policy"
         for schedule in self.lr_schedules:
             schedule.step(self.data.round_start)
-        self.agent.frame = self.data.frame
+        self.agent.frame, self.agent.round_start = self.data.frame, self.data.round_start
         self.info = self.agent.learn(batch, self.optimize)
+        drawn = batch if isinstance(batch, Sample) else batch.past
+        if drawn is not None and self.data.memory is not None and "td_error" in self.info:
+            self.data.memory.feedback(drawn.place, self.info.pop("td_error"))
+        if self.workers.size > 1:
+            self.info = self.agreement.reach(self.info)
         self.version += 1
 
     def optimize(self, names: tuple[str, ...] | str, loss_fn, *tensors: Tensor) -> Info:
         """One step of the named optimizers on ``loss_fn(*tensors) -> (loss, info)``: gradients,
-        clipping of each net's global norm, step. Returns the info, detached."""
+        clipping of each net's global norm, step. Returns the info, detached.
+
+        The gradients are those of the mean of the workers' losses. They are averaged here, all in one
+        message, and not by hooks of ``DistributedDataParallel``: its reducer expects one forward and
+        one backward of the whole module, and an update is often a loss of some of the nets.
+        """
         names = (names,) if isinstance(names, str) else names
         for name in names:
             self.optims[name].zero_grad(set_to_none=True)
         loss, info = loss_fn(*tensors)
         loss.backward()
         info = {key: value.detach() for key, value in info.items()}
+        self.workers.average(self._gradients(names))
         for name in names:
             parameters, net = self.learners[name]
             if net.clip_grad_val is not None:
@@ -84,10 +102,14 @@ class Session(LightningModule):
             self.opt_step += 1
         return info
 
+    def _gradients(self, names: tuple[str, ...]) -> list[Tensor]:
+        parameters = [parameter for name in names for parameter in self.learners[name].parameters]
+        return [parameter.grad for parameter in parameters if parameter.grad is not None]
+
     def learning_rate(self) -> float:
         """The mean learning rate over the optimizers."""
         rates = [group["lr"] for optim in self.optims.values() for group in optim.param_groups]
-        return sum(rates) / len(rates)
+        return sum(rates) / max(len(rates), 1)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["session"] = {"version": self.version, "opt_step": self.opt_step}

@@ -25,7 +25,7 @@ from torch import Tensor
 from slm_lightning.algorithms import algorithms
 from slm_lightning.core import Keys
 from slm_lightning.data.collector import Episode
-from slm_lightning.data.memory import MEMORIES
+from slm_lightning.data.memory import IMITATION_MEMORIES, MEMORIES
 from slm_lightning.data.rollout_data import RolloutData
 from slm_lightning.envs import make_env
 from slm_lightning.nets.net import BODIES
@@ -46,6 +46,10 @@ for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
     logging.getLogger(name).setLevel(logging.ERROR)
 for text in (".*does not have many workers.*", ".*LeafSpec.*", ".*tensorboardX.*", ".*litlogger.*"):
     warnings.filterwarnings("ignore", message=text)
+
+EPSILON = {"action_policy": "epsilon_greedy", "explore_var_spec": {"start_val": 0.1}}
+OFF_POLICY = {"gamma": 0.99, "training_frequency": 4, "training_start_step": 32}
+Q_LEARNING = {"gamma": 0.99, "training_frequency": 4, "training_iter": 2, **EPSILON}
 
 ALGORITHMS: dict[str, dict[str, Any]] = {
     "PPO": {
@@ -70,8 +74,18 @@ ALGORITHMS: dict[str, dict[str, Any]] = {
         "entropy_coef_spec": {"start_val": 0.01},
         "training_frequency": 32,
     },
+    "SARSA": {"gamma": 0.99, "training_frequency": 8, **EPSILON},
+    "Random": {},
+    **dict.fromkeys(("VanillaDQN", "DQN", "DQNBase", "DoubleDQN"), Q_LEARNING),
+    "QRDQN": {**Q_LEARNING, "num_quantiles": 8},
+    **dict.fromkeys(("SoftActorCritic", "CrossQ", "TD3"), OFF_POLICY),
 }
+ALGORITHMS |= {"SIL": ALGORITHMS["ActorCritic"], "PPOSIL": ALGORITHMS["PPO"]}
 """A short setting of each algorithm, which a test changes key by key."""
+
+REPLAY = {"name": "Replay", "batch_size": 16, "max_size": 500}
+PAST = {"sil_replay_name": "Replay", "batch_size": 16, "max_size": 500}
+PRIORITIZED = {**REPLAY, "name": "PrioritizedReplay", "alpha": 0.6, "epsilon": 1e-4}
 
 
 @pytest.fixture(autouse=True)
@@ -162,20 +176,29 @@ def make_spec(
     env: str | dict[str, Any] = "CartPole-v1",
     net: dict[str, Any] | None = None,
     meta: dict[str, Any] | None = None,
-    memory: str = "OnPolicyBatchReplay",
+    memory: str | dict[str, Any] | None = None,
+    critic_net: dict[str, Any] | None = None,
 ) -> Spec:
-    """A typed spec from its sections. ``algorithm`` and ``env`` may be a bare name; what a section
-    leaves out is filled in with something small."""
+    """A typed spec from its sections. ``algorithm``, ``env`` and ``memory`` may be a bare name; what a
+    section leaves out is filled in with something small."""
     algorithm = {"name": algorithm} if isinstance(algorithm, str) else algorithm
     env = {"name": env} if isinstance(env, str) else env
     algorithm = ALGORITHMS.get(algorithm["name"], {}) | algorithm
-    net = {"type": "MLPNet", "hid_layers": [16]} | (net or {})
+    kind = algorithms()[algorithm["name"]]
+    small = {"type": "MLPNet", "hid_layers": [16]}
+    net = net if net and "type" in net else small | (net or {})
+    if memory is None:
+        memory = "OnPolicyBatchReplay" if kind.on_policy else REPLAY
+    memory = {"name": memory} if isinstance(memory, str) else memory
+    memory = PAST | memory if kind.Params.imitates else memory
+    memories = IMITATION_MEMORIES if kind.Params.imitates else MEMORIES
     return Spec(
         name="test",
         agent=AgentSpec(
-            algorithm=algorithms()[algorithm["name"]].Params(**algorithm),
-            memory=MEMORIES[memory](name=memory),
+            algorithm=kind.Params(**algorithm),
+            memory=memories[memory["name"]](**memory),
             net=BODIES[net["type"]].Params(**net),
+            critic_net=critic_net and BODIES["MLPNet"].Params(**small | critic_net),
         ),
         env=EnvParams(**{"num_envs": 2, "max_frame": 256} | env),
         meta=MetaParams(**(meta or {})),
@@ -201,9 +224,14 @@ class Run(Callback):
 
 
 def train(
-    spec: Spec, keys: Keys | None = None, callbacks: Sequence[Callback] = (), accelerator: str = "cpu"
+    spec: Spec,
+    keys: Keys | None = None,
+    callbacks: Sequence[Callback] = (),
+    accelerator: str = "cpu",
+    checkpoint: Path | None = None,
 ) -> Run:
-    """Trains ``spec`` to the end of its frames, as a session does, without any record."""
+    """Trains ``spec`` to the end of its frames, as a session does, without any record; from
+    ``checkpoint`` on where there is one."""
     keys = keys or Keys(spec.meta.seed)
     env = make_env(spec.env, keys)
     run = Run(Session.build(spec, env.info, keys), RolloutData(spec, keys, env))
@@ -217,7 +245,7 @@ def train(
         enable_model_summary=False,
         callbacks=[run, *callbacks],
     )
-    trainer.fit(run.session, datamodule=run.data)
+    trainer.fit(run.session, datamodule=run.data, ckpt_path=checkpoint, weights_only=True)
     return run
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import json
 import os
 import subprocess
@@ -99,6 +100,15 @@ def start_lab(*arguments: object, cwd: Path, **options: Any) -> subprocess.Popen
         start_new_session=True,
         **options,
     )
+
+
+def needs(module: str, extra: str) -> None:
+    """Skips the test where ``module`` is not installed, but not in CI."""
+    if importlib.util.find_spec(module) is None:
+        sentence = f'{module} is not installed: pip install "slm-lightning[{extra}]"'
+        if os.environ.get("CI") == "true":
+            pytest.fail(sentence)
+        pytest.skip(sentence)
 
 
 def wait_until(holds: Callable[[], Any], what: str) -> Any:

@@ -13,6 +13,7 @@ import pytest
 
 from slm_lightning import __version__
 from slm_lightning.cli import cli
+from slm_lightning.errors import MissingError
 from slm_lightning.lab.trial import Result
 from slm_lightning.tracking import Record
 from tests.support import REPOSITORY, TINY, Lab, tiny, write_spec
@@ -205,10 +206,12 @@ class TestValidate:
     ) -> None:
         answer = lab("validate", spec_file)
         assert (answer.code, answer.err) == (0, "")
-        assert answer.out == f"{spec_file}:tiny: runs\n1 specs: 1 can run, 0 cannot\n"
-        assert "5 specs: 5 can run, 0 cannot" in lab("validate", SPECS / "ppo").out
+        assert answer.out == f"{spec_file}:tiny: runs\n1 spec: 1 run\n"
+        count = len(list((SPECS / "sac").iterdir()))
+        assert f"{count} specs: {count} run\n" in lab("validate", SPECS / "sac").out
         monkeypatch.chdir(REPOSITORY)
-        assert "15 specs: 15 can run, 0 cannot" in lab("validate").out
+        count = len(list(SPECS.rglob("*.json")))
+        assert lab("validate").out.splitlines()[-1].startswith(f"{count} specs: ")
         monkeypatch.chdir(spec_file.parent)
         nothing = lab("validate")
         assert nothing.code == 2 and nothing.err + nothing.out != ""
@@ -225,15 +228,40 @@ class TestValidate:
         assert lines[1] == f"{tmp_path}/a.json:bad: cannot run"
         assert lines[2].startswith("    agent.net.init_fn: unknown initialiser")
         assert f"{tmp_path}/b.json:elsewhere: cannot run" in lines
-        assert '    not on this machine: environment "CartPool-v1" is not registered' in lines
+        assert '    environment "CartPool-v1" is not registered' in lines
         assert f"{tmp_path}/c.json: cannot run" in lines
-        assert lines[-1] == "4 specs: 1 can run, 3 cannot"
+        assert lines[-1] == "4 specs: 1 run, 3 cannot run"
+
+    def test_what_exists_no_more_is_not_faulty(self, lab: Lab, tmp_path: Path) -> None:
+        path = write_spec(tmp_path / "spec.json", tiny(env={"name": "HopperBulletEnv-v0"}))
+        answer = lab("validate", path, "--json")
+        (finding,) = json.loads(answer.out)
+        assert answer.code == 3 and finding["gone"] and finding["verdict"] == "cannot run"
+        assert finding["spec"] == f"{path}:tiny" and finding["lines"][0].startswith("env.name: Hopper")
+
+    def test_what_is_not_installed(self, lab: Lab, spec_file: Path, monkeypatch) -> None:
+        from slm_lightning.lab import validation
+
+        def look_at(env):
+            raise MissingError("it needs a package", 'pip install "slm-lightning[some]"')
+
+        monkeypatch.setattr(validation, "look_at", look_at)
+        answer = lab("validate", spec_file)
+        assert answer.code == 3 and f"{spec_file}:tiny: runs once installed\n" in answer.out
+        assert 'pip install "slm-lightning[some]"' in answer.out
+        assert answer.out.endswith("1 spec: 1 run once installed\n")
 
     def test_variables(self, lab: Lab, tmp_path: Path) -> None:
-        path = write_spec(tmp_path / "spec.json", tiny(env={"name": "${env}"}))
+        path = write_spec(tmp_path / "spec.json", tiny(env={"name": "${env}"}, meta={"x_y": "${z}"}))
         missing = lab("validate", path)
-        assert missing.code == 2 and "add -s env=VALUE" in missing.out
-        answer = lab("validate", path, "-s", "env=CartPole-v1")
+        assert missing.code == 2 and "add -s z=VALUE" in missing.out
+        path = write_spec(tmp_path / "spec.json", tiny(env={"name": "${env}"}))
+        answer = lab("validate", path)
+        assert (answer.code, answer.out.splitlines()[0]) == (
+            0,
+            f"{path}:tiny: runs, as with -s env=CartPole-v1",
+        )
+        answer = lab("validate", path, "-s", "env=Acrobot-v1")
         assert (answer.code, answer.out.splitlines()[0]) == (0, f"{path}:tiny: runs")
 
     def test_nothing_is_created(self, lab: Lab, spec_file: Path) -> None:

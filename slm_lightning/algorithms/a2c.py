@@ -20,7 +20,7 @@ from pydantic import Field
 from torch import Tensor
 
 from slm_lightning.algorithms.agent import Agent, Info, Optimize
-from slm_lightning.core import Batch, EnvInfo
+from slm_lightning.core import Batch, EnvInfo, Seen
 from slm_lightning.nets.actor_critic import ActorCriticNet
 from slm_lightning.nets.net import Learner, regression_loss
 from slm_lightning.rl.normalizers import TargetScale, clamp_scaled
@@ -61,13 +61,11 @@ class ActorCritic(Agent):
             n = self.num_step_returns if self.lam is None else None
             return n or self.training_frequency
 
-    on_policy = True
-    actions = frozenset({"discrete", "continuous", "multi_discrete", "multi_binary"})
-    memories = frozenset({"OnPolicyBatchReplay", "OnPolicyReplay"})
+    params: Params
+    recurrent = masks = True
 
     def __init__(self, params: Params, net: NetParams, env: EnvInfo):
         super().__init__(params, net, env)
-        self.params = params
         self.net = ActorCriticNet(net, env, params.action_pdtype)
         self.regression = regression_loss(net.loss_spec)
         self.target_scale = TargetScale()
@@ -87,7 +85,7 @@ class ActorCritic(Agent):
                 if self.params.normalize_v_targets
                 else target.new_ones(())
             )
-        entropy_coef = scale.new_tensor(self.schedules()["entropy_coef"])
+        entropy_coef = scale.new_tensor(value_at(self.params.entropy_coef_spec, self.frame))
         info = optimize(
             self.net.optimizers,
             self.loss,
@@ -109,7 +107,7 @@ class ActorCritic(Agent):
 
     def loss(
         self,
-        obs: Tensor,
+        obs: Seen,
         action: Tensor,
         advantage: Tensor,
         target: Tensor,
@@ -133,8 +131,3 @@ class ActorCritic(Agent):
 
     def learners(self) -> dict[str, Learner]:
         return self.net.learners()
-
-    def schedules(self) -> dict[str, float]:
-        return super().schedules() | {
-            "entropy_coef": value_at(self.params.entropy_coef_spec, self.frame)
-        }

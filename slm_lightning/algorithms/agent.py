@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
-from slm_lightning.core import Batch, EnvInfo
+from slm_lightning.core import EnvInfo
+from slm_lightning.nets.masks import without_mask
 from slm_lightning.nets.net import Learner
-from slm_lightning.rl.distributions import Distribution
+from slm_lightning.nets.recurrent import RecurrentNet
+from slm_lightning.rl.distributions import Categorical, Distribution, distribution_for
 from slm_lightning.rl.exploration import epsilon_greedy, random_action
 from slm_lightning.rl.schedules import value_at
-from slm_lightning.spec.model import AlgorithmParams, NetParams
+from slm_lightning.spec.model import AgentSpec, AlgorithmParams, NetParams, ScheduleSpec
 
 Info = dict[str, Tensor]
 Optimize = Callable[..., Info]
@@ -25,29 +27,67 @@ tensors, not a loss, so that forward, backward, clip and step can become one gra
 class Agent(nn.Module):
     """An algorithm. One file each; ``agent.algorithm.name`` names its class.
 
-    ``frame`` is kept current by whoever drives the agent; scheduled values are functions of it.
+    ``frame``, and ``round_start``, the frame at which the round began, are kept current by whoever
+    drives the agent; scheduled values are functions of them.
     """
 
     Params: ClassVar[type[AlgorithmParams]]
-    on_policy: ClassVar[bool]
-    actions: ClassVar[frozenset[str]]
+    on_policy: ClassVar[bool] = True
+    """Whether it learns from nothing but what its present policy has just collected."""
+    actions: ClassVar[frozenset[str]] = frozenset(
+        {"discrete", "continuous", "multi_discrete", "multi_binary"}
+    )
     """Kinds of action space it can act in (``ActionSpec.kind``)."""
-    memories: ClassVar[frozenset[str]]
+    memories: ClassVar[frozenset[str]] = frozenset(
+        {"OnPolicyBatchReplay", "OnPolicyReplay", "OnPolicyCrossEntropy"}
+    )
     """Names of the memories it can learn from."""
+    has_critics: ClassVar[bool] = False
+    """Whether it has critics apart from its policy, whose net ``agent.critic_net`` may describe."""
+    recurrent: ClassVar[bool] = False
+    """Whether it can learn from sequences, as a net needs that remembers (RecurrentNet)."""
+    masks: ClassVar[bool] = False
+    """Whether it keeps to the actions that an environment allows (``EnvInfo.mask_size``)."""
 
     def __init__(self, params: AlgorithmParams, net: NetParams, env: EnvInfo):
         super().__init__()
+        self.params = params
         self.explore_var_spec = params.explore_var_spec
         self.action_policy = params.action_policy
-        self.action_spec = env.action
-        self.frame = 0
+        self.distribution = distribution_for(env.action, params.action_pdtype)
+        self.action_spec, self.mask_size = env.action, env.mask_size
+        self.frame = self.round_start = 0
+
+    @classmethod
+    def build(cls, spec: AgentSpec, env: EnvInfo) -> Self:
+        """The agent that a spec describes. It is in eval mode, in which it acts: a loss that is to take
+        in the statistics of its batch says so (:func:`slm_lightning.nets.norms.batch_statistics`)."""
+        return cls(spec.algorithm, spec.net, env).eval()
 
     def act(self, obs: Tensor, explore: bool = True) -> Tensor:
-        """Actions ``[N, *action.shape]`` for ``obs [N, *obs_shape]``; greedy without ``explore``."""
+        """Actions ``[N, *action.shape]`` for ``obs [N, *obs_shape]``; greedy without ``explore``.
+        Where ``hidden_size`` is not 0, ``obs`` is Recalled: a driver keeps what is remembered."""
         raise NotImplementedError
 
-    def learn(self, batch: Batch, optimize: Optimize) -> Info:
-        """One round of learning from ``batch``. Returns metrics, scalars left on the device."""
+    @property
+    def hidden_size(self) -> int:
+        """Numbers H that the agent remembers of an episode; 0 at its start."""
+        return sum(body.state_size for body in self._bodies())
+
+    def remember(self, obs: Tensor, hidden: Tensor) -> Tensor:
+        """What is remembered ``[N, H]`` when ``obs [N, *obs_shape]`` follows on ``hidden [N, H]``."""
+        seen = without_mask(obs, self.mask_size)
+        return torch.cat([body.remember(seen, hidden) for body in self._bodies()], -1)
+
+    def _bodies(self) -> list[RecurrentNet]:
+        """Those that remember; a target net lives on what the net that it follows remembers."""
+        bodies = [module for module in self.modules() if isinstance(module, RecurrentNet)]
+        return [body for body in bodies if next(body.parameters()).requires_grad]
+
+    def learn(self, batch: Any, optimize: Optimize) -> Info:
+        """One round of learning from a Batch (on-policy) or a Sample (from a replay memory). Returns
+        metrics, scalars left on the device; for a Sample (the batch, or its ``past``) also the
+        ``td_error [K, B]``, from which the memory may take priorities."""
         raise NotImplementedError
 
     def learners(self) -> dict[str, Learner]:
@@ -55,10 +95,10 @@ class Agent(nn.Module):
         raise NotImplementedError
 
     def schedules(self) -> dict[str, float]:
-        """The scheduled values at the current frame, for the record."""
-        if self.explore_var_spec is None:
-            return {}
-        return {"explore_var": value_at(self.explore_var_spec, self.frame)}
+        """The scheduled values at the current frame, for the record: by the keys of the algorithm
+        without their ``_spec``."""
+        specs = {key: spec for key, spec in self.params if isinstance(spec, ScheduleSpec)}
+        return {key.removesuffix("_spec"): value_at(spec, self.frame) for key, spec in specs.items()}
 
     @property
     def temperature(self) -> float:
@@ -71,11 +111,30 @@ class Agent(nn.Module):
         if not explore:
             return pi.mode()
         if self.action_policy == "epsilon_greedy":
-            return epsilon_greedy(pi, self.action_spec, value_at(self.explore_var_spec, self.frame))
+            epsilon = value_at(self.explore_var_spec, self.frame)
+            return epsilon_greedy(pi, self.action_spec, epsilon, self._allowed(pi))
         if self.action_policy == "random":
             mode = pi.mode()
-            return random_action(self.action_spec, mode.shape[0], mode.device)
+            return random_action(self.action_spec, mode.shape[0], mode.device, self._allowed(pi))
         return pi.sample()
+
+    def _allowed(self, pi: Distribution) -> Tensor | None:
+        """``[B, A]`` where the environment masks actions."""
+        return pi.allowed if self.mask_size and isinstance(pi, Categorical) else None
+
+    def choose_by_value(self, q: Tensor, explore: bool = True) -> Tensor:
+        """An action ``[B]`` from ``Q(s, ·) [B, A]``: greedy without ``explore``, else by the policy.
+        Where ``action_policy`` names none, it is ε-greedy if there is a schedule of ε, and else what
+        ``action_pdtype`` makes of Q as logits."""
+        if not explore:
+            return q.argmax(-1)
+        if self.action_policy == "default" and self.explore_var_spec is None:
+            return self.distribution([q]).sample()
+        if self.action_policy == "default":
+            epsilon = value_at(self.explore_var_spec, self.frame)
+            pi = Categorical([q])
+            return epsilon_greedy(pi, self.action_spec, epsilon, self._allowed(pi))
+        return self.choose(Categorical([q], self.temperature), explore)
 
 
 def mean_info(infos: Sequence[Info]) -> Info:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from slm_lightning.algorithms.agent import Agent, Info, Optimize, mean_info
-from slm_lightning.core import Batch, EnvInfo
+from slm_lightning.core import Batch, EnvInfo, Seen
 from slm_lightning.nets.actor_critic import ActorCriticNet
 from slm_lightning.nets.net import Learner, regression_loss
 from slm_lightning.rl.normalizers import PercentileScale, TargetScale, clamp_scaled
@@ -42,6 +42,10 @@ class PPO(Agent):
             "clip_val_loss": "write clip_vloss to clip the value loss",
             "training_frequency": "PPO learns after every time_horizon vector steps",
             "policy_loss_coef": "PPO's surrogate has no factor",
+            **dict.fromkeys(
+                ("sil_policy_loss_coef", "sil_val_loss_coef", "training_iter", "training_batch_iter"),
+                "only PPOSIL imitates past episodes",
+            ),
         }
 
         lam: Fraction
@@ -53,9 +57,11 @@ class PPO(Agent):
         val_loss_coef: NonNegative = 1.0
         """c_V."""
         time_horizon: Count
-        """Vector steps T of a rollout, which holds T·N frames."""
+        """Vector steps T of a rollout, which holds T·N frames (OnPolicyBatchReplay), or its episodes
+        (OnPolicyReplay)."""
         minibatch_size: Count = 4
-        """Rows of a minibatch, at most the whole rollout."""
+        """Rows of a minibatch, at most the whole rollout; with a RecurrentNet as many whole
+        sub-environments as have at most so many rows, or one."""
         training_epoch: Count
         """Passes E over each rollout."""
         normalize_advantages: Literal["standardize", "percentile"] = "standardize"
@@ -72,13 +78,12 @@ class PPO(Agent):
         def horizon(self) -> int:
             return self.time_horizon
 
-    on_policy = True
-    actions = frozenset({"discrete", "continuous", "multi_discrete", "multi_binary"})
-    memories = frozenset({"OnPolicyBatchReplay"})
+    params: Params
+    memories = frozenset({"OnPolicyBatchReplay", "OnPolicyReplay"})
+    recurrent = masks = True
 
     def __init__(self, params: Params, net: NetParams, env: EnvInfo):
         super().__init__(params, net, env)
-        self.params = params
         self.net = ActorCriticNet(net, env, params.action_pdtype)
         self.regression = regression_loss(net.loss_spec)
         self.target_scale = TargetScale()
@@ -108,8 +113,7 @@ class PPO(Agent):
         scalars = self.scalars(advantage, target)
         infos = []
         for _ in range(self.params.training_epoch):
-            shuffled = torch.randperm(len(target), device=target.device)
-            for index in shuffled.split(self.params.minibatch_size):
+            for index in batch.shuffled(self.params.minibatch_size):
                 minibatch = (tensor[index] for tensor in data)
                 infos.append(optimize(self.net.optimizers, self.loss, *minibatch, *scalars))
         return mean_info(infos) | {"explained_variance": explained_variance(value, target)}
@@ -118,17 +122,16 @@ class PPO(Agent):
         """The round's ε, c_H and the scales of advantages and targets."""
         one = target.new_ones(())
         percentile = self.params.normalize_advantages == "percentile"
-        schedules = self.schedules()
         return (
-            target.new_tensor(schedules["clip_eps"]),
-            target.new_tensor(schedules["entropy_coef"]),
+            target.new_tensor(value_at(self.params.clip_eps_spec, self.frame)),
+            target.new_tensor(value_at(self.params.entropy_coef_spec, self.frame)),
             self.advantage_scale.update(advantage) if percentile else one,
             self.target_scale.update(target) if self.params.normalize_v_targets else one,
         )
 
     def loss(
         self,
-        obs: Tensor,
+        obs: Seen,
         action: Tensor,
         log_prob_old: Tensor,
         value_old: Tensor,
@@ -179,9 +182,3 @@ class PPO(Agent):
 
     def learners(self) -> dict[str, Learner]:
         return self.net.learners()
-
-    def schedules(self) -> dict[str, float]:
-        return super().schedules() | {
-            "clip_eps": value_at(self.params.clip_eps_spec, self.frame),
-            "entropy_coef": value_at(self.params.entropy_coef_spec, self.frame),
-        }

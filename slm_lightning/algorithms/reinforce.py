@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from slm_lightning.algorithms.agent import Agent, Info, Optimize
-from slm_lightning.core import Batch, EnvInfo
+from slm_lightning.core import Batch, EnvInfo, Seen
 from slm_lightning.nets.actor_critic import Policy
 from slm_lightning.nets.net import Learner
 from slm_lightning.rl.returns import discounted_returns, standardize
@@ -44,13 +44,11 @@ class Reinforce(Agent):
         def horizon(self) -> int:
             return self.training_frequency
 
-    on_policy = True
-    actions = frozenset({"discrete", "continuous", "multi_discrete", "multi_binary"})
-    memories = frozenset({"OnPolicyBatchReplay", "OnPolicyReplay"})
+    params: Params
+    recurrent = masks = True
 
     def __init__(self, params: Params, net: NetParams, env: EnvInfo):
         super().__init__(params, net, env)
-        self.params = params
         self.policy = Policy(net.part("actor"), env, params.action_pdtype)
 
     def act(self, obs: Tensor, explore: bool = True) -> Tensor:
@@ -63,11 +61,11 @@ class Reinforce(Agent):
         )
         advantage = standardize(returns).flatten()
         rows = batch.flatten()
-        entropy_coef = advantage.new_tensor(self.schedules()["entropy_coef"])
+        entropy_coef = advantage.new_tensor(value_at(self.params.entropy_coef_spec, self.frame))
         return optimize("policy", self.loss, rows.obs, rows.action, advantage, entropy_coef)
 
     def loss(
-        self, obs: Tensor, action: Tensor, advantage: Tensor, entropy_coef: Tensor
+        self, obs: Seen, action: Tensor, advantage: Tensor, entropy_coef: Tensor
     ) -> tuple[Tensor, Info]:
         """``-mean log π(a|s) Â - c_H mean H``. Args ``[B, …]``; ``entropy_coef`` a scalar."""
         pi, _ = self.policy(obs, self.temperature)
@@ -78,8 +76,3 @@ class Reinforce(Agent):
 
     def learners(self) -> dict[str, Learner]:
         return {"policy": self.policy.learner()}
-
-    def schedules(self) -> dict[str, float]:
-        return super().schedules() | {
-            "entropy_coef": value_at(self.params.entropy_coef_spec, self.frame)
-        }

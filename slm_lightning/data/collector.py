@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from slm_lightning.algorithms.agent import Agent
-from slm_lightning.core import Batch, VectorEnv
-from slm_lightning.errors import IntegrityError
+from slm_lightning.core import Batch, EnvInfo, Step, VectorEnv
+from slm_lightning.data.recall import Recall
+from slm_lightning.errors import IntegrityError, SpecError
 from slm_lightning.rl.normalizers import Normalizers
 
 
@@ -35,17 +36,28 @@ class Collector:
         normalizers: Normalizers,
         device: torch.device,
         state: dict[str, Any] | None = None,
+        workers: int = 1,
     ):
-        """Begins where ``state`` was taken, or else with new episodes."""
+        """Begins where ``state`` was taken, or else with new episodes. With several ``workers``, who
+        collect side by side, a vector step counts the frames of all."""
         self.env, self.agent, self.normalizers, self.device = env, agent, normalizers, device
         self.frame = 0
-        self.tracker = EpisodeTracker(env.info.num_envs, device)
+        self.frames_per_step = env.info.num_envs * workers
+        self.tracker = EpisodeTracker(env.info.num_envs, device, workers)
         self.stage = Stage(device)
+        self.recall = Recall(agent, env.info.num_envs, device)
+        self.tells_over = False
+        """Whether the environment says where games end, other than by the ends of episodes."""
         self.buffers: Batch | None = None
         if state is None:
-            self.obs = self._observe("obs", env.reset())
+            self.obs = self._observe("obs", refuse_dead_ends(env.reset(), env.info))
         else:
             self._restore(state)
+
+    @property
+    def obs_dtype(self) -> torch.dtype:
+        """What observations are kept as: images in bytes, all else in single precision."""
+        return torch.uint8 if self.obs.dtype == torch.uint8 else torch.float32
 
     def collect(self, steps: int, version: int) -> tuple[Batch, list[Episode]]:
         """A rollout of ``steps`` vector steps ``[T, N, ...]`` and the episodes that ended in it.
@@ -65,60 +77,72 @@ class Collector:
             while ended < episodes and t < limit:
                 if t == len(buffers.reward):
                     buffers = self._allocate(min(limit, 2 * t))
-                self._step(buffers, t)
+                ended += int(self._step(buffers, t).ended.sum())
                 t += 1
-                ended += int((buffers.terminated[t - 1] | buffers.truncated[t - 1]).sum())
         return self._finish(buffers, t, version)
 
     def state_dict(self) -> dict[str, Any]:
         """What the next round depends on, between rounds."""
-        return {
+        state = {
             "frame": self.frame,
             "obs": self.obs.clone(),
+            "raw": self.raw.clone(),
             "env": self.env.state_dict(),
             "ret": self.tracker.ret,
             "length": self.tracker.length,
         }
+        return state if self.recall.hidden is None else state | {"hidden": self.recall.hidden}
 
     def _restore(self, state: dict[str, Any]) -> None:
         """Goes on where ``state`` was taken. Raises IntegrityError where the environments, brought
         back by their seeds and actions, do not show the same observations."""
         raw = self.stage("obs", self.env.load_state_dict(state["env"]))
-        self.obs = state["obs"].to(self.device)
-        if not torch.equal(self.normalizers.obs(raw).to(self.obs.dtype), self.obs):
+        self.obs, self.raw = state["obs"].to(self.device), state["raw"].to(self.device)
+        if not torch.equal(raw, self.raw):
             raise IntegrityError(
                 f"{self.env.info.name} did not repeat itself from its seeds and actions",
                 "the session cannot go on exactly; start it again",
             )
+        if self.recall.hidden is not None:
+            self.recall.hidden = state["hidden"].to(self.device)
         self.frame = state["frame"]
         self.tracker.ret = state["ret"].to(self.device)
         self.tracker.length = state["length"].to(self.device)
 
-    def _step(self, buffers: Batch, t: int) -> None:
+    def _step(self, buffers: Batch, t: int) -> Step:
         buffers.obs[t].copy_(self.obs)
+        if buffers.hidden is not None and self.recall.hidden is not None:
+            buffers.hidden[t].copy_(self.recall.hidden)
         self.agent.frame = self.frame
-        action = self.agent.act(buffers.obs[t])
+        action = self.agent.act(self.recall(buffers.obs[t]))
         step = self.env.step(action)
         buffers.action[t].copy_(action)
         buffers.reward[t].copy_(self.stage("reward", step.reward))
         buffers.terminated[t].copy_(self.stage("terminated", step.terminated))
         buffers.truncated[t].copy_(self.stage("truncated", step.truncated))
+        if step.over is not None and buffers.over is not None:
+            self.tells_over = True
+            buffers.over[t].copy_(self.stage("over", step.over))
+        if self.recall.hidden is not None:
+            self.recall.forget(self.stage("ended", step.ended))
+        refuse_dead_ends(step.obs, self.env.info)
         next_obs = self._observe("next_obs", step.next_obs)
         buffers.next_obs[t].copy_(next_obs)
         if step.obs is step.next_obs:
             self.obs = next_obs
         else:
-            done = buffers.terminated[t] | buffers.truncated[t]
-            self.obs = self._observe("obs", step.obs, fresh=done)
-        self.frame += self.env.info.num_envs
+            fresh = self.stage("ended", step.ended)
+            self.obs = self._observe("obs", step.obs, fresh)
+        self.frame += self.frames_per_step
+        return step
 
     def _observe(self, name: str, obs: Any, fresh: Tensor | None = None) -> Tensor:
         """Observations on the device, normalised; their statistics take in the ``fresh`` rows
         (default all)."""
-        raw = self.stage(name, obs)
+        raw = self.raw = self.stage(name, obs)
         normalize = self.normalizers.obs
         if normalize.moments is not None:
-            normalize.moments.update(raw if fresh is None else raw[fresh])
+            normalize.update(raw if fresh is None else raw[fresh])
         return normalize(raw)
 
     def _allocate(self, steps: int) -> Batch:
@@ -129,9 +153,8 @@ class Collector:
         return self.buffers
 
     def _grow(self, steps: int, old: Batch | None) -> Batch:
-        info, device = self.env.info, self.device
-        shape = (steps, info.num_envs)
-        obs_dtype = torch.uint8 if self.obs.dtype == torch.uint8 else torch.float32
+        info, device, obs_dtype = self.env.info, self.device, self.obs_dtype
+        shape, hidden = (steps, info.num_envs), self.recall.hidden
         buffers = Batch(
             obs=torch.empty(*shape, *info.obs_shape, dtype=obs_dtype, device=device),
             action=torch.empty(*shape, *info.action.shape, dtype=info.action.dtype, device=device),
@@ -140,18 +163,28 @@ class Collector:
             terminated=torch.empty(shape, dtype=torch.bool, device=device),
             truncated=torch.empty(shape, dtype=torch.bool, device=device),
             version=0,
+            over=torch.empty(shape, dtype=torch.bool, device=device),
+            hidden=None if hidden is None else torch.empty(*shape, hidden.shape[-1], device=device),
         )
-        if old is not None:
-            for new_rows, old_rows in zip(buffers[:6], old[:6]):
+        for new_rows, old_rows in zip(buffers, old or ()):
+            if isinstance(new_rows, Tensor):
                 new_rows[: len(old_rows)].copy_(old_rows)
         return buffers
 
     def _finish(self, buffers: Batch, steps: int, version: int) -> tuple[Batch, list[Episode]]:
-        batch = Batch._make((*(rows[:steps] for rows in buffers[:6]), version))
-        start = self.frame - steps * self.env.info.num_envs
-        episodes = self.tracker.update(batch.reward, batch.done, start)
+        batch = Batch._make(rows[:steps] if isinstance(rows, Tensor) else rows for rows in buffers)
+        batch = batch._replace(version=version, over=batch.over if self.tells_over else None)
+        start = self.frame - steps * self.frames_per_step
+        episodes = self.tracker.update(batch.reward, batch.ended, start)
         reward = self.normalizers.reward(batch.reward, batch.terminated)
         return batch._replace(reward=reward), episodes
+
+
+def refuse_dead_ends(obs: Any, env: EnvInfo) -> Any:
+    """``obs [N, *obs_shape]`` to act on. Raises SpecError where it allows no action."""
+    if env.mask_size and not (obs[:, -env.mask_size :] > 0).any(-1).all():
+        raise SpecError.at("env.name", f"{env.name} allows no action where an episode goes on")
+    return obs
 
 
 class Stage:
@@ -174,17 +207,18 @@ class Stage:
 class EpisodeTracker:
     """Raw returns and lengths of finished episodes, a whole rollout at a time."""
 
-    def __init__(self, num_envs: int, device: torch.device):
+    def __init__(self, num_envs: int, device: torch.device, workers: int = 1):
+        self.workers = workers
         self.ret = torch.zeros(num_envs, dtype=torch.float64, device=device)
         self.length = torch.zeros(num_envs, dtype=torch.int64, device=device)
 
-    def update(self, reward: Tensor, done: Tensor, start: int) -> list[Episode]:
-        """Takes raw ``reward [T, N]`` and ``done [T, N]`` of the rollout that began at frame
+    def update(self, reward: Tensor, ended: Tensor, start: int) -> list[Episode]:
+        """Takes raw ``reward [T, N]`` and ``ended [T, N]`` of the rollout that began at frame
         ``start``; returns the episodes that ended, in order of time."""
         steps, num_envs = reward.shape
         returns = self.ret + reward.double().cumsum(0)
-        lengths = self.length + torch.arange(1, steps + 1, device=done.device)[:, None]
-        env, t = done.T.nonzero(as_tuple=True)  # by sub-environment, then by time
+        lengths = self.length + torch.arange(1, steps + 1, device=ended.device)[:, None]
+        env, t = ended.T.nonzero(as_tuple=True)  # by sub-environment, then by time
         again = env[1:] == env[:-1]  # the episode before it ended in this rollout too
         ret, length = returns[t, env], lengths[t, env]
         ended_ret, ended_length = ret.clone(), length.clone()
@@ -193,7 +227,7 @@ class EpisodeTracker:
         self.ret = returns[-1] - _last_of_each(env, ret, num_envs)
         self.length = lengths[-1] - _last_of_each(env, length, num_envs)
         order = t.argsort(stable=True)
-        frames = start + (t[order] + 1) * num_envs
+        frames = start + (t[order] + 1) * num_envs * self.workers
         return [
             Episode(*row)
             for row in zip(frames.tolist(), ended_ret[order].tolist(), ended_length[order].tolist())

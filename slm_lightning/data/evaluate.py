@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 
 from slm_lightning.algorithms.agent import Agent
 from slm_lightning.core import VectorEnv
-from slm_lightning.data.collector import Stage
+from slm_lightning.data.collector import Stage, refuse_dead_ends
+from slm_lightning.data.recall import Recall
 from slm_lightning.rl.normalizers import Normalizers
 
 MAX_STEPS = 1_000_000
@@ -31,23 +33,28 @@ def evaluate(
     reset and vector step, to take a picture. Sub-environments still running after a million steps are
     cut there.
     """
-    stage = Stage(next(agent.parameters()).device)
-    num_envs = env.info.num_envs
+    device, num_envs = next(normalizers.buffers()).device, env.info.num_envs
+    stage, recall = Stage(device), Recall(agent, num_envs, device)
     returns, count = np.zeros((num_envs, episodes + 1)), np.zeros(num_envs, dtype=np.int64)
     training, rows = agent.training, np.arange(num_envs)
     agent.eval()
     try:
-        obs = env.reset()
+        obs = refuse_dead_ends(env.reset(), env.info)
         for _ in range(MAX_STEPS):
             if on_step:
                 on_step()
-            step = env.step(agent.act(normalizers.obs(stage("obs", obs)), explore))
-            returns[rows, count] += np.asarray(step.reward)
-            done = np.asarray(step.terminated) | np.asarray(step.truncated)
-            count = np.minimum(count + done, episodes)  # the last column takes what comes after
-            obs = step.obs
+            step = env.step(agent.act(recall(normalizers.obs(stage("obs", obs))), explore))
+            returns[rows, count] += _on_host(step.reward)
+            count = np.minimum(count + _on_host(step.ended), episodes)  # the last column takes the rest
+            obs = refuse_dead_ends(step.obs, env.info)
+            if recall.hidden is not None:
+                recall.forget(stage("ended", step.ended))
             if count.min() == episodes:
                 break
     finally:
         agent.train(training)
     return returns[:, :episodes]
+
+
+def _on_host(x: Any) -> np.ndarray:
+    return torch.as_tensor(x).cpu().numpy()

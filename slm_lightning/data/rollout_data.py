@@ -8,9 +8,17 @@ from typing import Any, cast
 import torch
 from lightning import LightningDataModule
 
-from slm_lightning.core import Batch, Keys, Stream, VectorEnv
+from slm_lightning.core import Batch, Keys, Sample, Stream, VectorEnv
 from slm_lightning.data.collector import Collector, Episode
+from slm_lightning.data.episodes import EpisodeMemory, best_episodes
+from slm_lightning.data.memory import OnPolicyCrossEntropy, PastEpisodes, Replay
+from slm_lightning.data.replay import ReplayMemory, make_memory
+from slm_lightning.data.rounds import least_steps
+from slm_lightning.data.workers import Workers
 from slm_lightning.spec.model import Spec
+
+CHUNK = 64
+"""Vector steps that are collected at once on their way into a replay memory."""
 
 
 class RolloutData(LightningDataModule):
@@ -18,18 +26,23 @@ class RolloutData(LightningDataModule):
 
     One pass over the loader is the whole training. A round begins by restarting the global random
     generators from its own key, so a draw made between rounds cannot shift the next one.
+
+    Each of several ``workers`` collects its own share of a round; frames are those of all together.
     """
 
-    def __init__(self, spec: Spec, keys: Keys, env: VectorEnv):
+    def __init__(self, spec: Spec, keys: Keys, env: VectorEnv, workers: Workers | None = None):
         super().__init__()
         self.spec, self.keys, self.env = spec, keys, env
+        self.workers = workers or Workers()
         self.collector: Collector | None = None
+        self.memory: ReplayMemory | None = None
+        """What is kept over rounds, where the spec names a replay memory or past episodes."""
         self.restored: dict[str, Any] | None = None
         self.rounds = 0
         self.round_start = 0
         """Frame at which the latest round began."""
         self.episodes: list[Episode] = []
-        """Episodes that ended in the latest round."""
+        """Episodes that ended in the latest round, of all workers."""
 
     @property
     def frame(self) -> int:
@@ -42,41 +55,104 @@ class RolloutData(LightningDataModule):
         return self._steps_left() < self._least_steps()
 
     def _steps_left(self) -> int:
-        return (self.spec.env.max_frame - self.frame) // self.env.info.num_envs
+        frames_per_step = self.env.info.num_envs * self.workers.size
+        return (self.spec.env.max_frame - self.frame) // frames_per_step
 
     def _least_steps(self) -> int:
-        return 1 if self.spec.agent.memory.whole_episodes else self.spec.agent.algorithm.horizon
+        return least_steps(self.spec, self.frame // self.workers.size)
 
     def train_dataloader(self) -> RoundLoader:
         assert self.trainer is not None
         session: Any = self.trainer.lightning_module
         device = self.trainer.strategy.root_device
-        self.collector = Collector(self.env, session.agent, session.normalizers, device, self.restored)
+        restored = self.restored or {}
+        self.collector = Collector(
+            self.env,
+            session.agent,
+            session.normalizers,
+            device,
+            restored.get("collector"),
+            self.workers.size,
+        )
+        params, gamma = self.spec.agent.memory, self.spec.agent.algorithm.gamma
+        obs_dtype, seq_len = self.collector.obs_dtype, getattr(self.spec.agent.net, "seq_len", 1)
+        kept = self.env.info, obs_dtype, gamma, device, seq_len, session.agent.hidden_size
+        if isinstance(params, Replay):
+            self.memory = make_memory(params, *kept)
+        elif isinstance(params, PastEpisodes):
+            self.memory = EpisodeMemory(params.past, *kept)
+        if self.memory is not None and "memory" in restored:
+            self.memory.load_state_dict(restored["memory"])
+        self.restored = None
         return RoundLoader(self)
 
-    def collect(self) -> Batch | None:
+    def collect(self) -> Batch | Sample | None:
         """The next round, or None when less than a round is left of the budget."""
         assert self.collector is not None and self.trainer is not None
         if self.finished:
             return None
-        horizon = self.spec.agent.algorithm.horizon
         self.round_start = self.frame
         version = cast(int, self.trainer.lightning_module.version)
         self.keys.seed_generators(Stream.BLOCK, self.rounds)
-        if self.spec.agent.memory.whole_episodes:
-            limit = self._steps_left()
-            batch, self.episodes = self.collector.collect_episodes(horizon, limit, version)
-        else:
-            batch, self.episodes = self.collector.collect(horizon, version)
         self.rounds += 1
+        batch: Batch | Sample
+        if self.memory is not None and self.spec.agent.memory.replay:
+            batch = self._replay(self.memory, version)
+        elif self.spec.agent.memory.whole_episodes:
+            batch = self._with_past(self._whole_episodes(self.collector, version))
+        else:
+            horizon = self.spec.agent.algorithm.horizon
+            batch, self.episodes = self.collector.collect(horizon, version)
+            batch = self._with_past(batch)
+        self.episodes = self.workers.gather(self.episodes)
         return batch
+
+    def _whole_episodes(self, collector: Collector, version: int) -> Batch:
+        """Every worker collects as many episodes, of which some are longer than others; the round ends
+        at the frame that all their steps add up to."""
+        horizon, limit = self.spec.agent.algorithm.horizon, self._steps_left()
+        batch, episodes = collector.collect_episodes(horizon, limit, version)
+        collector.frame = self.round_start + self.workers.total(batch.reward.numel())
+        self.episodes = [e._replace(frame=min(e.frame, collector.frame)) for e in episodes]
+        params = self.spec.agent.memory
+        if isinstance(params, OnPolicyCrossEntropy):
+            return best_episodes(batch, params.cross_entropy)
+        return batch
+
+    def _with_past(self, batch: Batch) -> Batch:
+        """The rollout, with minibatches of past episodes where some are kept and one has ended, with
+        every worker: they learn together."""
+        if self.memory is None:
+            return batch
+        self.memory.add(batch)
+        nothing = self.workers.any(not len(self.memory))
+        return batch if nothing else batch._replace(past=self._draw(self.memory))
+
+    def _replay(self, memory: ReplayMemory, version: int) -> Sample:
+        """Fills the memory with what is new, and draws the round's minibatches."""
+        assert self.collector is not None
+        self.episodes = []
+        steps = self._least_steps()
+        while steps > 0:
+            batch, episodes = self.collector.collect(min(steps, CHUNK), version)
+            memory.add(batch)
+            self.episodes += episodes
+            steps -= CHUNK
+        return self._draw(memory)
+
+    def _draw(self, memory: ReplayMemory) -> Sample:
+        updates = self.spec.agent.algorithm.updates(self.env.info.num_envs)
+        return memory.sample(updates, self.frame / self.spec.env.max_frame)
 
     def state_dict(self) -> dict[str, Any]:
         assert self.collector is not None
-        return {"rounds": self.rounds, "collector": self.collector.state_dict()}
+        state = {"rounds": self.rounds, "collector": self.collector.state_dict()}
+        if self.memory is not None and not self.finished:  # gigabytes that nothing will draw from
+            state["memory"] = self.memory.state_dict()
+        return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.rounds, self.restored = state_dict["rounds"], state_dict["collector"]
+        self.rounds, self.restored = state_dict["rounds"], state_dict
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         return batch  # it was made there
@@ -98,6 +174,6 @@ class RoundLoader:
     def __len__(self) -> int:
         return self.data.spec.env.max_frame  # an upper bound; the iterator knows where to stop
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Batch | Sample]:
         while (batch := self.data.collect()) is not None:
             yield batch

@@ -10,6 +10,8 @@ from __future__ import annotations
 import difflib
 import functools
 import importlib
+import logging
+import math
 import os
 import re
 import sys
@@ -27,18 +29,21 @@ from torch import Tensor
 from slm_lightning.core import ActionSpec, EnvInfo, Keys, Step, Stream
 from slm_lightning.envs.action_log import ActionLog
 from slm_lightning.envs.box2d import FreshWorld
-from slm_lightning.errors import LabError, MissingError, SpecError
+from slm_lightning.envs.wrappers import ActionRepeat, FrameStack, Mapped, MaskedBox, ObsMap
+from slm_lightning.errors import LabError, MissingError, SpecError, UsageError
 from slm_lightning.spec.model import EnvParams
 
 if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
     for _name, _driver in {"MUJOCO_GL": "egl", "SDL_VIDEODRIVER": "dummy"}.items():
         os.environ.setdefault(_name, _driver)  # pictures without a display
 
+log = logging.getLogger(__name__)
+
 EXTRAS = {"ale/": "atari", "ale_py": "atari", "mujoco": "mujoco"}
 
 
 class GymVectorEnv:
-    """``env.backend: gymnasium``. Observations of Dict, Tuple and Discrete spaces are flattened.
+    """``env.backend: gymnasium``. What becomes of observations, ObsMap tells.
 
     Continuous actions are mapped from [-1, 1] to the Box and clipped to it. ``render_mode`` is for
     sub-environment 0 alone.
@@ -74,6 +79,8 @@ class GymVectorEnv:
             obs_dtype=_obs_dtype(self.envs.single_observation_space),
             action=self.actions.spec,
             max_episode_steps=time_limit(params),
+            frame_stack=params.frame_stack or 1,
+            mask_size=getattr(self.envs.single_observation_space, "mask_size", 0),
         )
 
     def reset(self) -> np.ndarray:
@@ -121,13 +128,20 @@ class GymVectorEnv:
         return self.envs.reset(seed=seeds, options=None if mask is None else {"reset_mask": mask})[0]
 
     def from_env(self, obs: Any) -> np.ndarray:
-        """An observation of the environment itself, flattened where its space is (sync only).
-        Arrays that end in ``obs_shape`` stay as they are."""
+        """An observation of the environment itself, as an agent sees it (sync only). Arrays that end
+        in ``obs_shape`` stay as they are. Raises UsageError where several are shown together."""
         shape = self.info.obs_shape
         if isinstance(obs, np.ndarray) and obs.shape[-len(shape) :] == shape:
             return obs
-        single: Any = self.envs.envs[0]  # type: ignore[union-attr]
-        return np.asarray(spaces.flatten(single.env.observation_space, obs))
+        if self.info.frame_stack > 1:
+            n = self.info.frame_stack
+            raise UsageError(
+                f"the policy wants the latest {n} observations, joined: {[*shape]} numbers"
+            )
+        env: Any = self.envs.envs[0]  # type: ignore[union-attr]
+        while isinstance(env, gym.Wrapper) and not isinstance(env, Mapped):
+            env = env.env
+        return env.to_array(obs) if isinstance(env, Mapped) else np.asarray(obs)
 
     def render(self) -> np.ndarray | None:
         frames: Any = self.envs.render()
@@ -164,36 +178,63 @@ class ActionMap:
 
 
 def make_single(params: EnvParams, render_mode: str | None = None) -> gym.Env:
-    """One sub-environment with the spec's keywords, time limit and flattening."""
+    """One sub-environment with the spec's keywords, time limit and wrappers."""
     target: str | EnvSpec = params.name
     if params.entry_point is not None:
         target = EnvSpec(params.name, entry_point=_load(params.entry_point))
     options: dict[str, Any] = {} if render_mode is None else {"render_mode": render_mode}
-    limit = time_limit(params)
+    repeat = params.action_repeat or 1
+    limit = _step_limit(params)
     if limit is not None:
         options["max_episode_steps"] = limit
+    spec = target if isinstance(target, EnvSpec) else gym.spec(target.rpartition(":")[2])
+    if "mujoco" in str(spec.entry_point):
+        redirect_mujoco()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         env = gym.make(target, disable_env_checker=True, **options, **(params.model_extra or {}))
     if type(env.unwrapped).__module__ == "gymnasium.envs.box2d.bipedal_walker":
         env = FreshWorld(env)
-    if isinstance(env.observation_space, spaces.Box) and env.observation_space.shape:
+    if repeat > 1:
+        env = ActionRepeat(env, repeat)
+    to_array = ObsMap(params.name, env.observation_space, env.action_space)
+    if to_array.space is not env.observation_space:
+        env = Mapped(env, to_array)
+    if params.frame_stack in (None, 1):
         return env
-    if not env.observation_space.is_np_flattenable:
-        kind = type(env.observation_space).__name__
-        raise SpecError.at(
-            "env.name", f"{params.name} has {kind} observations, which have no fixed size"
-        )
-    return gym.wrappers.FlattenObservation(env)
+    if isinstance(to_array.space, MaskedBox):
+        raise SpecError.at("env.frame_stack", f"{params.name} masks actions; write 1")
+    return FrameStack(env, params.frame_stack or 1)
+
+
+def redirect_mujoco() -> None:
+    """MuJoCo's warnings go to the log; by itself it writes a file into the working directory."""
+    import mujoco
+
+    mujoco.set_mju_user_warning(_mujoco_warning)
+
+
+@functools.cache
+def _mujoco_warning(text: str) -> None:
+    """Each text once. What is deprecated is the models that come with the environments."""
+    log.log(logging.DEBUG if "deprecated" in text else logging.WARNING, "MuJoCo: %s", text)
 
 
 def time_limit(params: EnvParams) -> int | None:
-    """Steps after which an episode is truncated: ``max_t`` or the environment's own, the smaller."""
+    """Decisions of the agent after which an episode is truncated: ``max_t`` or the environment's own
+    limit, the smaller."""
+    limit = _step_limit(params)
+    return None if limit is None else math.ceil(limit / (params.action_repeat or 1))
+
+
+def _step_limit(params: EnvParams) -> int | None:
+    """The same in steps of the environment, of which a decision is ``action_repeat``."""
     module, _, name = params.name.rpartition(":")
     if module:
         importlib.import_module(module)  # which registers it
     own = None if params.entry_point else gym.spec(name).max_episode_steps
-    return min((limit for limit in (params.max_t, own) if limit), default=None)
+    asked = params.max_t and params.max_t * (params.action_repeat or 1)
+    return min((limit for limit in (asked, own) if limit), default=None)
 
 
 class explained:
@@ -214,8 +255,6 @@ class explained:
             return MissingError(
                 f"{name} needs a package that is missing: {error}", _install_hint(name, error)
             )
-        if isinstance(error, gym.error.NamespaceNotFound) and name.startswith("ALE/"):
-            return MissingError(f"{name} needs ale-py", 'pip install "slm-lightning[atari]"')
         if isinstance(error, gym.error.Error) and not self.params.entry_point:
             close = difflib.get_close_matches(name, list(gym.registry), n=3, cutoff=0.6)
             similar = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 
@@ -15,9 +16,14 @@ class Job:
     trial: int
     session: int
     folder: str
-    device: str
-    """``cpu`` or ``cuda:i``."""
+    devices: tuple[str, ...]
+    """``cpu`` or ``cuda:i``, for each of the workers that train the model together."""
     render: bool = False
     """Show the training environment in a window."""
     debug: bool = False
     """Check every gradient and find the operation behind a NaN."""
+
+    @property
+    def meeting(self) -> Path:
+        """The file by which its workers find each other, new for every start."""
+        return Path(self.folder).absolute() / "meeting"

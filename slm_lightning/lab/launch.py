@@ -1,7 +1,8 @@
-"""Runs jobs as local processes: one per session, as many at once as the machine carries.
+"""Runs jobs as local processes: one per session, or several that train its model together; as many at
+once as the machine carries.
 
 Processes come from a fork server that has imported lightning once, so a session starts at once where
-a fresh interpreter takes seconds. A session that dies is seen by its sentinel, never missed.
+a fresh interpreter takes seconds. A process that dies is seen by its sentinel, never missed.
 """
 
 from __future__ import annotations
@@ -13,24 +14,27 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 import types
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence, Set
+from dataclasses import dataclass, field
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from slm_lightning.errors import DivergedError, LabError
+from slm_lightning.errors import DivergedError, LabError, LostWorkerError
 from slm_lightning.lab.job import Job
 from slm_lightning.lab.signals import StopSignal
 
 Status = Literal["done", "stopped", "failed", "diverged"]
 RESTARTS = 3
 """How often a session whose process was killed goes on from its last checkpoint."""
+PARTING_SECONDS = 5.0
+"""How long the workers of a session may take to end when one of them has failed."""
 _WORKER = "slm_lightning.lab.worker"
 
 
@@ -48,12 +52,22 @@ class Reached(NamedTuple):
     total_reward_ma: float
 
 
-class Running(NamedTuple):
-    """A session's process, and the pipe it reports through."""
+class Lost(NamedTuple):
+    """A worker cannot go on because another one has ended."""
 
-    job: Job
+    message: str
+
+
+class Worker(NamedTuple):
+    """A process, and the pipe it reports through."""
+
     process: BaseProcess
     pipe: Connection
+
+    @property
+    def sources(self) -> list[Any]:
+        """What is ready when it has something to say, or has ended."""
+        return [self.pipe, self.process.sentinel]
 
 
 @dataclass(frozen=True)
@@ -66,6 +80,49 @@ class Killed:
     def how(self) -> str:
         """The signal's name, or the exit code."""
         return signal.Signals(-self.exitcode).name if self.exitcode < 0 else f"exit {self.exitcode}"
+
+
+@dataclass
+class Running:
+    """A session on its way: the workers that still run, and how the others ended."""
+
+    job: Job
+    workers: list[Worker]
+    ended: list[Outcome | Killed | Lost] = field(default_factory=list)
+
+    def hear(self, ready: Set[Any]) -> Iterator[Reached]:
+        """Takes what the ``ready`` have to say; yields how far the session is."""
+        for worker in [worker for worker in self.workers if not ready.isdisjoint(worker.sources)]:
+            message = _read(worker)
+            if isinstance(message, Reached):
+                yield message
+            else:
+                self.workers.remove(worker)
+                self.ended.append(message)
+
+    def end(self) -> Outcome | Killed | None:
+        """How the session ended; None while it runs. One worker that fails ends it, and what the others
+        then say of their loss is no reason."""
+        reasons = [end for end in self.ended if not isinstance(end, Lost)]
+        for end in reasons:
+            if isinstance(end, Killed) or end.status in ("failed", "diverged"):
+                self._part()
+                return end
+        if self.workers:
+            return None
+        if len(reasons) < len(self.ended):
+            return Outcome("failed", "its workers have lost each other")
+        return reasons[0]
+
+    def _part(self) -> None:
+        """Ends the workers that are left, but lets the first save its best policy."""
+        deadline = time.monotonic() + PARTING_SECONDS
+        for worker in self.workers:
+            worker.process.join(max(deadline - time.monotonic(), 0))
+            worker.process.kill()
+            worker.process.join()
+            worker.pipe.close()
+        self.workers.clear()
 
 
 def warm_up() -> None:
@@ -90,84 +147,102 @@ def run_jobs(
     """Runs all jobs, ``at_once`` at a time.
 
     ``on_progress(session, frame, total_reward_ma)`` follows each session, ``on_end(job, outcome)`` sees
-    it end. A session whose process is killed goes on from its last checkpoint, at most three times.
+    it end. A session one of whose processes is killed goes on from its last checkpoint, at most three
+    times. ``at_once`` counts processes, but a session is started whole.
     SIGTERM or Ctrl-C lets running sessions finish their round; a second one kills them. Returns the
     signal block, which tells whether one came.
     """
     waiting, running = deque(jobs), list[Running]()
     deaths: Counter[int] = Counter()
 
+    def workers() -> list[Worker]:
+        return [worker for run in running for worker in run.workers]
+
     def ask_to_stop() -> None:
-        for run in running:
-            run.process.terminate()
+        for worker in workers():
+            worker.process.terminate()
 
     def kill() -> None:
-        for run in running:
-            run.process.kill()
+        for worker in workers():
+            worker.process.kill()
+
+    def fits(job: Job) -> bool:
+        return not running or len(workers()) + len(job.devices) <= at_once
 
     stop = StopSignal(first=ask_to_stop, again=kill)
     with stop, contextlib.ExitStack() as whatever_happens:
         whatever_happens.callback(kill)  # nothing is left running when this process fails
         while running or (waiting and not stop()):
-            while waiting and len(running) < at_once and not stop():
+            while waiting and fits(waiting[0]) and not stop():
                 running.append(_start(waiting.popleft()))
                 if stop():  # it came while that one was not yet among those to be asked
                     ask_to_stop()
             if not running:
                 break
-            ready = wait([source for run in running for source in (run.pipe, run.process.sentinel)])
-            for run in [r for r in running if r.pipe in ready or r.process.sentinel in ready]:
-                message = _read(run)
-                if isinstance(message, Reached):
-                    on_progress(run.job.session, *message)
+            ready = set(wait([source for worker in workers() for source in worker.sources]))
+            for run in list(running):
+                for reached in run.hear(ready):
+                    on_progress(run.job.session, *reached)
+                end = run.end()
+                if end is None:
                     continue
                 running.remove(run)
-                if isinstance(message, Killed) and not stop() and deaths[run.job.session] < RESTARTS:
+                if isinstance(end, Killed) and not stop() and deaths[run.job.session] < RESTARTS:
                     deaths[run.job.session] += 1
                     waiting.appendleft(run.job)
                     continue
-                on_end(run.job, _outcome(message, stop))
+                on_end(run.job, _outcome(end, stop))
     for job in waiting:
         on_end(job, Outcome("stopped", "not started"))
     return stop
 
 
 def _start(job: Job) -> Running:
+    job.meeting.unlink(missing_ok=True)  # that of an earlier start would confuse the workers
+    return Running(job, [_start_worker(job, rank) for rank in range(len(job.devices))])
+
+
+def _start_worker(job: Job, rank: int) -> Worker:
     ours, theirs = multiprocessing.Pipe(duplex=False)
     with hidden_main():
-        process = _context().Process(target=_enter, args=(job, theirs), name=f"session-{job.session}")
+        process = _context().Process(
+            target=_enter, args=(job, rank, theirs), name=f"session-{job.session}-{rank}"
+        )
         process.start()
     theirs.close()
-    return Running(job, process, ours)
+    return Worker(process, ours)
 
 
-def _read(run: Running) -> Reached | Outcome | Killed:
-    """One message of a session: its progress, or the last there is."""
+def _read(worker: Worker) -> Reached | Outcome | Killed | Lost:
+    """One message of a process: its progress, or the last there is."""
     try:
-        message = run.pipe.recv() if run.pipe.poll() else None
+        message = worker.pipe.recv() if worker.pipe.poll() else None
     except (EOFError, OSError):  # killed before, or in the middle of a message
         message = None
-    if message is None or isinstance(message, Outcome):
-        run.process.join()
-        run.pipe.close()
-    return Killed(run.process.exitcode or 0) if message is None else message
+    if not isinstance(message, Reached):
+        worker.process.join()
+        worker.pipe.close()
+    return Killed(worker.process.exitcode or 0) if message is None else message
 
 
-def _outcome(message: Outcome | Killed, stop: StopSignal) -> Outcome:
-    if isinstance(message, Outcome):
-        return message
+def _outcome(end: Outcome | Killed, stop: StopSignal) -> Outcome:
+    if isinstance(end, Outcome):
+        return end
     if stop():
         return Outcome("stopped", "killed while stopping")
-    return Outcome("failed", f"its process died {RESTARTS + 1} times, at last by {message.how}")
+    return Outcome("failed", f"its process died {RESTARTS + 1} times, at last by {end.how}")
 
 
-def _enter(job: Job, pipe: Connection) -> None:
-    """First function of a session's process."""
+def _enter(job: Job, rank: int, pipe: Connection) -> None:
+    """First function of a worker's process."""
     os.setpgid(0, 0)  # a Ctrl-C in the terminal is for the parent, which then asks us
     _die_with_parent()
     _write_output_to(Path(job.folder) / "session.log")
+    outcome: Outcome | Lost
     try:
-        outcome = _run(job, pipe)
+        outcome = _run(job, rank, pipe)
+    except LostWorkerError as error:
+        outcome = Lost(str(error))
     except LabError as error:
         status: Status = "diverged" if isinstance(error, DivergedError) else "failed"
         outcome = Outcome(status, "; ".join(filter(None, [str(error), error.hint])))
@@ -177,13 +252,18 @@ def _enter(job: Job, pipe: Connection) -> None:
     pipe.send(outcome)
 
 
-def _run(job: Job, pipe: Connection) -> Outcome:
+def _run(job: Job, rank: int, pipe: Connection) -> Outcome:
     import torch
 
     from slm_lightning.lab.worker import run_session
 
     torch.set_num_threads(1)  # sessions side by side must not fight over cores
-    finished = run_session(job, lambda frame, score: pipe.send(Reached(frame, score)))
+
+    def report(frame: int, score: float) -> None:
+        if rank == 0:
+            pipe.send(Reached(frame, score))
+
+    finished = run_session(job, report, rank)
     return Outcome("done") if finished else Outcome("stopped", "asked to stop")
 
 

@@ -3,47 +3,60 @@ built once, small, and thrown away."""
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 
 import torch
 
 from slm_lightning.core import EnvInfo, Keys
+from slm_lightning.data.rounds import least_steps, rounds
 from slm_lightning.envs import make_env
 from slm_lightning.errors import LabError, MissingError, Problem, SpecError
 from slm_lightning.nets.optim import make_optimizer
 from slm_lightning.registry import REGISTRY
 from slm_lightning.rl.schedules import lr_schedule
-from slm_lightning.spec.model import Spec
+from slm_lightning.spec.model import EnvParams, Spec
+from slm_lightning.spec.wording import listed
 
 
 def check(spec: Spec) -> EnvInfo:
     """What the environment is like. Raises SpecError or MissingError, in one sentence, for whatever
     would fail at the first step."""
-    env = make_env(spec.env, Keys(spec.meta.seed), num_envs=1)
-    env.close()
+    info = look_at(spec.env)
+    check_agent(spec, info)
+    return info
+
+
+def look_at(env: EnvParams) -> EnvInfo:
+    """What the environment of section ``env`` is like, seen on one of it. Raises SpecError or
+    MissingError."""
+    made = make_env(env, Keys(0), num_envs=1)
+    made.close()
+    return made.info
+
+
+def check_agent(spec: Spec, env: EnvInfo) -> None:
+    """Raises SpecError for an agent that cannot be built, or cannot act, in an environment like
+    ``env``, and for a budget that no round fits in."""
     _check_budget(spec)
-    _check_actions(spec, env.info)
+    _check_actions(spec, env)
     try:
-        _build(spec, env.info)
+        _build(spec, env)
     except LabError:
         raise
     except Exception as error:  # whatever PyTorch says of a combination that no rule knows
         raise SpecError.at("agent.net", f"cannot be built: {error}") from error
-    return env.info
 
 
 def _build(spec: Spec, env: EnvInfo) -> None:
-    algorithm = spec.agent.algorithm
-    agent = REGISTRY.algorithms[algorithm.name](algorithm, spec.agent.net, env)
-    rounds = spec.env.max_frame // (algorithm.horizon * spec.env.num_envs)
+    agent = REGISTRY.algorithms[spec.agent.algorithm.name].build(spec.agent, env)
     for learner in agent.learners().values():
         schedule = learner.net.lr_scheduler_spec
         lr_schedule(make_optimizer(learner), schedule)
-        if schedule and schedule.keywords.get("total_steps", math.inf) < rounds:
+        total_steps = schedule.keywords.get("total_steps") if schedule else None
+        if total_steps is not None and total_steps < (count := rounds(spec)[0]):
             raise SpecError.at(
-                "agent.net.lr_scheduler_spec.total_steps", f"the session has {rounds} rounds"
+                "agent.net.lr_scheduler_spec.total_steps", f"the session has {count} rounds"
             )
 
 
@@ -59,22 +72,35 @@ def device_of(spec: Spec, index: int, asked: str = "auto") -> str:
     return f"cuda:{index % count}" if wants and count else "cpu"
 
 
+def devices_of(spec: Spec, session: int, asked: str = "auto") -> tuple[str, ...]:
+    """The devices of session ``session``: one, or where several workers train its model theirs."""
+    indices = range(spec.meta.workers) if spec.meta.distributed else (session,)
+    return tuple(device_of(spec, index, asked) for index in indices)
+
+
 def has_display() -> bool:
     """Whether a window can be opened."""
     shown = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     return bool(shown) or sys.platform != "linux"
 
 
+def with_one_round(spec: Spec) -> Spec:
+    """The spec with frames for at least one round. Without one SLM Lab ran and learned nothing."""
+    env, least = spec.env, least_steps(spec, frame=0) * spec.env.num_envs * spec.meta.workers
+    if env.max_frame >= least:
+        return spec
+    return spec.model_copy(update={"env": env.model_copy(update={"max_frame": least})})
+
+
 def _check_budget(spec: Spec) -> None:
-    algorithm, env = spec.agent.algorithm, spec.env
-    least = env.num_envs
-    if not spec.agent.memory.whole_episodes:
-        least *= algorithm.horizon
+    env, workers, steps = spec.env, spec.meta.workers, least_steps(spec, frame=0)
+    least = steps * env.num_envs * workers
     if env.max_frame < least:
+        share = f" x {workers} workers" if workers > 1 else ""
         raise SpecError.at(
             "env.max_frame",
             f"{env.max_frame} frames are less than one round of {least} "
-            f"({least // env.num_envs} vector steps x {env.num_envs} sub-environments)",
+            f"({steps} vector steps x {env.num_envs} sub-environments{share})",
         )
 
 
@@ -91,15 +117,23 @@ def _check_actions(spec: Spec, env: EnvInfo) -> None:
                 )
             ]
         )
+    if env.mask_size and not REGISTRY.algorithms[name].masks:
+        able = (key for key, cls in REGISTRY.algorithms.items() if cls.masks)
+        raise SpecError.at(
+            "agent.algorithm.name",
+            f"{name} does not keep to the actions that env.name {env.name} allows; {listed(able)} do",
+        )
 
 
-def shortened(spec: Spec, rounds: int) -> Spec:
-    """The spec with at most ``rounds`` rounds, logged every round: for a first look."""
-    frames = spec.agent.algorithm.horizon * spec.env.num_envs
+def shortened(spec: Spec, most: int) -> Spec:
+    """The spec with at most ``most`` rounds, logged every round: for a first look."""
+    frames = rounds(spec, most)[1]
     if spec.agent.memory.whole_episodes:
-        frames = 500 * spec.agent.algorithm.horizon
-    env = spec.env.model_copy(update={"max_frame": min(spec.env.max_frame, rounds * frames)})
-    log_frequency = min(spec.meta.log_frequency, frames)
+        frames = min(spec.env.max_frame, most * 500 * spec.agent.algorithm.horizon)
+    log_frequency = min(spec.meta.log_frequency, max(frames // most, 1))
     return spec.model_copy(
-        update={"env": env, "meta": spec.meta.model_copy(update={"log_frequency": log_frequency})}
+        update={
+            "env": spec.env.model_copy(update={"max_frame": frames}),
+            "meta": spec.meta.model_copy(update={"log_frequency": log_frequency}),
+        }
     )

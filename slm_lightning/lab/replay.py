@@ -13,6 +13,7 @@ import torch
 
 from slm_lightning.core import Keys, Stream
 from slm_lightning.data.evaluate import evaluate
+from slm_lightning.data.recall import Recall
 from slm_lightning.envs import make_env
 from slm_lightning.errors import IntegrityError, MissingError, SpecError, UsageError
 from slm_lightning.registry import REGISTRY
@@ -88,8 +89,10 @@ class Policy:
         env.close()
         self.info, self.to_env, self.from_env = env.info, env.actions, env.from_env
         algorithm = self.spec.agent.algorithm
-        self.agent = REGISTRY.algorithms[algorithm.name](algorithm, self.spec.agent.net, env.info)
-        self.normalizers = Normalizers(self.spec.env, env.info.obs_shape, algorithm.gamma)
+        self.agent = REGISTRY.algorithms[algorithm.name].build(self.spec.agent, env.info)
+        self.normalizers = Normalizers(
+            self.spec.env, env.info.obs_shape, algorithm.gamma, env.info.mask_size
+        )
         try:
             checkpoint = torch.load(files.checkpoint, map_location="cpu", weights_only=True)
             modules = torch.nn.ModuleDict({"agent": self.agent, "normalizers": self.normalizers})
@@ -98,6 +101,7 @@ class Policy:
             raise IntegrityError(f"{files.checkpoint} cannot be loaded: {error}") from error
         self.agent.frame = self.spec.env.max_frame
         self.agent.eval()
+        self.recall: Recall | None = None
 
     def keys(self, seed: int | None = None) -> Keys:
         """Keys for replays; other than the training's wherever ``seed`` is given."""
@@ -106,12 +110,24 @@ class Policy:
     @torch.inference_mode()
     def act(self, obs: np.ndarray, explore: bool = False) -> Any:
         """The action for one observation of the environment, as its ``step`` takes it; or a batch of
-        actions for a batch ``[N, *obs_shape]``. Greedy unless ``explore``."""
+        actions for a batch ``[N, *obs_shape]``. Greedy unless ``explore``.
+
+        A recurrent policy remembers what it is shown; tell it by ``forget`` where an episode begins.
+        All episodes do where there are more or fewer observations than the last time."""
         tensor = torch.as_tensor(self.from_env(obs))
         single = tensor.shape == self.info.obs_shape
         rows = self.normalizers.obs(tensor[None] if single else tensor)
-        actions = self.to_env(self.agent.act(rows, explore))
+        if self.recall is None or self.recall.num_envs != len(rows):
+            self.recall = Recall(self.agent, len(rows), rows.device)
+        actions = self.to_env(self.agent.act(self.recall(rows), explore))
         return actions[0] if single else actions
+
+    def forget(self, over: np.ndarray | None = None) -> None:
+        """What ``act`` is shown next begins an episode: everywhere, or where ``over [N]`` bool."""
+        if over is None or self.recall is None:
+            self.recall = None
+        else:
+            self.recall.forget(torch.as_tensor(over))
 
     def play(
         self,

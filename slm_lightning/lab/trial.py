@@ -18,14 +18,14 @@ from typing import Any
 
 import pandas as pd
 
-from slm_lightning.envs.gym_backend import make_single
+from slm_lightning.envs import make_single
 from slm_lightning.errors import DivergedError, LabError, SessionError, UsageError
 from slm_lightning.lab import graphs
 from slm_lightning.lab.analysis import session_scalars, trial_curve, trial_scalars
 from slm_lightning.lab.baselines import Baseline, random_baseline
 from slm_lightning.lab.job import Job
 from slm_lightning.lab.launch import Outcome, Status, run_jobs
-from slm_lightning.lab.preflight import device_of, has_display
+from slm_lightning.lab.preflight import devices_of, has_display
 from slm_lightning.lab.signals import StopSignal
 from slm_lightning.provenance import Provenance
 from slm_lightning.redact import redact
@@ -134,7 +134,7 @@ class Trial:
         run_id = new(_name(spec), "trial", None)
         session_ids = [
             new(f"{_name(spec)}_s{s}", "session", run_id, session=str(s))
-            for s in range(spec.meta.max_session)
+            for s in range(spec.meta.sessions)
         ]
         folder = record.folder(run_id)
         _write_json(folder / "spec.json", {raw.name: raw.data})
@@ -210,7 +210,7 @@ class Trial:
             trial=TRIAL,
             session=session,
             folder=str(self.record.folder(self.session_ids[session])),
-            device=device_of(self.spec, session, device),
+            devices=devices_of(self.spec, session, device),
             debug=self.mode == "dev",
             render=self.mode == "dev" and has_display(),
         )
@@ -230,7 +230,7 @@ class Trial:
             run_id=self.run_id,
             name=self.name,
             sessions=sessions,
-            scalars=trial_scalars(tables, self.baseline, self.spec.meta.max_session),
+            scalars=trial_scalars(tables, self.baseline, self.spec.meta.sessions),
             figures=self._draw(tables),
             stopped_by=stop.received.name if stop.received else None,
         )
@@ -245,9 +245,7 @@ class Trial:
     def _draw(self, tables: list[pd.DataFrame]) -> dict[str, Any]:
         environment = self.spec.env.name
         figures = {
-            "trial": graphs.trial_graph(
-                tables, f"{self.name} · {environment}", self.spec.meta.max_session
-            )
+            "trial": graphs.trial_graph(tables, f"{self.name} · {environment}", self.spec.meta.sessions)
         }
         for s, table in enumerate(tables):
             figures[f"session_{s}"] = graphs.session_graph(table, f"{self.name}_s{s} · {environment}")
@@ -321,7 +319,7 @@ def _name(spec: Spec) -> str:
 
 def _baseline(spec: Spec, record: Record) -> Baseline | None:
     """What a random policy scores in the spec's environment."""
-    own = {"max_t": spec.env.max_t, "entry_point": spec.env.entry_point}
+    own = {key: getattr(spec.env, key) for key in ("max_t", "entry_point", "action_repeat")}
     arguments = {**(spec.env.model_extra or {}), **{k: v for k, v in own.items() if v is not None}}
     cache = record.root / "random_baselines.json"
     return random_baseline(spec.env.name, arguments, cache, partial(make_single, spec.env))

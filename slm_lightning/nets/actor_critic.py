@@ -5,9 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from slm_lightning.core import EnvInfo
+from slm_lightning.core import EnvInfo, Seen
+from slm_lightning.errors import SpecError
+from slm_lightning.nets.masks import masked, without_mask
 from slm_lightning.nets.net import Learner, Net
-from slm_lightning.rl.distributions import Distribution, Normal, distribution_for
+from slm_lightning.nets.recurrent import RecurrentNet
+from slm_lightning.rl.distributions import Argmax, Distribution, Normal, distribution_for
 from slm_lightning.spec.model import NetParams
 
 
@@ -22,18 +25,26 @@ class Policy(nn.Module):
     ):
         super().__init__()
         self.distribution = distribution_for(env.action, pdtype)
+        if self.distribution is Argmax:
+            raise SpecError.at(
+                "agent.algorithm.action_pdtype",
+                "Argmax has no gradient by which a policy could learn; choose Categorical, or default",
+            )
         heads = self.distribution.heads(env.action)
         self.log_std: nn.Parameter | None = None
         if net.log_std_init is not None and issubclass(self.distribution, Normal):
             self.log_std = nn.Parameter(torch.full((heads.pop(),), net.log_std_init))
         self.num_heads = len(heads)
         gains = [net.init_std] * len(heads) + [net.critic_init_std] * len(extra_heads)
-        self.net = Net(net, env.obs_shape, [*heads, *extra_heads], gains)
+        self.mask_size = env.mask_size
+        self.net = Net(net, env.net_shape, [*heads, *extra_heads], gains)
 
-    def forward(self, obs: Tensor, temperature: float = 1.0) -> tuple[Distribution, tuple[Tensor, ...]]:
+    def forward(self, obs: Seen, temperature: float = 1.0) -> tuple[Distribution, tuple[Tensor, ...]]:
         """The distribution over actions for ``obs [B, *obs_shape]``, and the extra heads' outputs."""
-        outputs = self.net(obs)
+        outputs = self.net(without_mask(obs, self.mask_size))
         parameters, extra = outputs[: self.num_heads], outputs[self.num_heads :]
+        if self.mask_size:
+            parameters = (masked(parameters[0], obs, self.mask_size),)
         if self.log_std is not None:
             parameters = (*parameters, self.log_std)
         return self.distribution(parameters, temperature), extra
@@ -50,21 +61,27 @@ class ActorCriticNet(nn.Module):
         self.optimizers = ("agent",) if net.shared else ("actor", "critic")
         """Names of the optimizers that step this net."""
         self.actor = Policy(net.part("actor"), env, pdtype, (1,) if net.shared else ())
-        self.critic = None if net.shared else Net(net.part("critic"), env.obs_shape, [1])
+        self.critic = None if net.shared else Net(net.part("critic"), env.net_shape, [1])
+        self.mask_size = env.mask_size
+        if self.critic is not None and isinstance(self.critic.body, RecurrentNet):
+            self.critic.body.offset = self.actor.net.body.state_size
 
-    def policy(self, obs: Tensor, temperature: float = 1.0) -> Distribution:
+    def policy(self, obs: Seen, temperature: float = 1.0) -> Distribution:
         """π(·|s) for ``obs [B, *obs_shape]``."""
         return self.actor(obs, temperature)[0]
 
-    def value(self, obs: Tensor) -> Tensor:
+    def value(self, obs: Seen) -> Tensor:
         """V(s) ``[B]``."""
-        outputs = self.actor(obs)[1] if self.critic is None else self.critic(obs)
-        return outputs[0].squeeze(-1)
+        return self.actor(obs)[1][0].squeeze(-1) if self.critic is None else self._criticise(obs)
 
-    def forward(self, obs: Tensor, temperature: float = 1.0) -> tuple[Distribution, Tensor]:
+    def forward(self, obs: Seen, temperature: float = 1.0) -> tuple[Distribution, Tensor]:
         """π(·|s) and V(s) in one pass."""
         pi, extra = self.actor(obs, temperature)
-        return pi, (extra if self.critic is None else self.critic(obs))[0].squeeze(-1)
+        return pi, extra[0].squeeze(-1) if self.critic is None else self._criticise(obs)
+
+    def _criticise(self, obs: Seen) -> Tensor:
+        assert self.critic is not None
+        return self.critic(without_mask(obs, self.mask_size))[0].squeeze(-1)
 
     def learners(self) -> dict[str, Learner]:
         """One learner when shared, else one for the actor and one for the critic."""

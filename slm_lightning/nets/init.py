@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+from torch.nn.utils.parametrize import is_parametrized
 
+from slm_lightning.nets.norms import WeightNormLinear
 from slm_lightning.spec.torch_names import ACTIVATIONS, INITIALISERS
 
 
@@ -27,9 +30,13 @@ def gain_of(name: str) -> float:
 def initialise(
     modules: Iterable[nn.Module], init_fn: str, activation: str, gain: float | None = None
 ) -> None:
-    """Weights of all linear and convolutional layers by ``torch.nn.init.<init_fn>``, biases 0.
+    """Weights of all linear, convolutional and recurrent layers by ``torch.nn.init.<init_fn>``; biases
+    become 0.
 
-    Orthogonal and Xavier take ``gain`` (default: of the activation), Kaiming the activation's name.
+    Orthogonal and Xavier take ``gain`` (default: of the activation), Kaiming the activation's name;
+    recurrent cells, which the activation does not follow, 1 and ``linear``.
+    Where a layer keeps its weights in another form (weight or spectral norm), that form is what the
+    initialiser's weights come from.
     """
     fn = INITIALISERS[init_fn]
     options: dict[str, float | str] = {}
@@ -39,8 +46,23 @@ def initialise(
         known = activation.lower().replace("leakyrelu", "leaky_relu")
         options["nonlinearity"] = known if known in ("relu", "leaky_relu", "tanh", "selu") else "linear"
     for module in modules:
-        if isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
-            fn(module.weight, **options)
+        if isinstance(module, nn.Linear | _ConvNd | WeightNormLinear):
+            _set_weight(module, lambda weight: fn(weight, **options))
             if module.bias is not None:
-                with torch.no_grad():
-                    module.bias.zero_()
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.RNNCellBase):
+            neutral = {key: {"gain": 1.0, "nonlinearity": "linear"}[key] for key in options}
+            for parameter in module.parameters():
+                fn(parameter, **neutral) if parameter.dim() > 1 else nn.init.zeros_(parameter)
+
+
+def _set_weight(module: nn.Module, fill: Callable[[Tensor], object]) -> None:
+    """In place, or by assignment where ``weight`` is computed from parameters of another form."""
+    weight = module.weight
+    assert isinstance(weight, Tensor)
+    if not isinstance(module, WeightNormLinear) and not is_parametrized(module, "weight"):
+        fill(weight)
+        return
+    with torch.no_grad():
+        fill(weight := torch.empty_like(weight))
+        module.weight = weight

@@ -13,12 +13,15 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
+from torch.nn.functional import logsigmoid, softplus
 
 from slm_lightning.core import ActionSpec
 from slm_lightning.errors import SpecError
 
+EULER = 0.5772156649015329
 LOG_STD_RANGE = (-5.0, 2.0)
+FORBIDDEN = -1e30
+"""Logit, or value, of an action that is not allowed: finite, so that the entropy is."""
 
 
 class Distribution(ABC):
@@ -57,6 +60,11 @@ class Categorical(Distribution):
     def heads(action: ActionSpec) -> list[int]:
         return list(action.sizes)
 
+    @property
+    def allowed(self) -> Tensor:
+        """``[..., A]`` bool: all but those whose logit is FORBIDDEN."""
+        return self.log_probs > FORBIDDEN * 1e-10
+
     def sample(self) -> Tensor:
         """Gumbel-max: ``argmax(log π - log E)`` with E exponential is a draw from π."""
         noise = torch.empty_like(self.log_probs).exponential_().log_()
@@ -70,6 +78,20 @@ class Categorical(Distribution):
 
     def entropy(self) -> Tensor:
         return -(self.log_probs.exp() * self.log_probs).sum(-1)
+
+
+class GumbelSoftmax(Categorical):
+    """As Categorical: a hard sample of the relaxed distribution is an exact draw from it, at any
+    temperature of the relaxation (E. Jang et al. 2017)."""
+
+
+class Argmax(Categorical):
+    """All mass on the largest logit, in equal parts where several are the largest. It has no gradient:
+    for agents whose logits are action values."""
+
+    def __init__(self, outputs: Sequence[Tensor], temperature: float = 1.0):
+        best = outputs[0] == outputs[0].amax(-1, keepdim=True)
+        super().__init__([torch.where(best, 0.0, FORBIDDEN)])
 
 
 class MultiCategorical(Distribution):
@@ -159,9 +181,123 @@ class MultivariateNormal(Normal):
         return raw / 2
 
 
+class LogNormal(Normal):
+    """``a = e^x`` with x of a Normal, so actions are positive."""
+
+    def sample(self) -> Tensor:
+        return super().sample().exp()
+
+    def mode(self) -> Tensor:
+        return (self.mean - self.std.square()).exp()
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        x = action.log()
+        return super().log_prob(x) - x.sum(-1)
+
+    def entropy(self) -> Tensor:
+        return super().entropy() + self.mean.sum(-1)
+
+
+class Gumbel(Normal):
+    """Type I extreme values; the heads are the location μ and log β. With ``z = (a - μ) / β``,
+    ``log π(a) = -Σ (z + e^-z + log β)``."""
+
+    def sample(self) -> Tensor:
+        noise = torch.empty_like(self.mean).exponential_().clamp_(min=1e-20)
+        return self.mean - self.std * noise.log()
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        z = (action - self.mean) / self.std
+        return -(z + (-z).exp() + self.log_std).sum(-1)
+
+    def entropy(self) -> Tensor:
+        return (self.log_std + 1 + EULER).expand_as(self.mean).sum(-1)
+
+
+class Beta(Distribution):
+    """Beta distributions stretched over the range of actions, ``a = 2x - 1``; two heads of k each.
+
+    P.-W. Chou et al., *Improving stochastic policy gradients in continuous control with deep
+    reinforcement learning using the Beta distribution*, ICML 2017: ``α, β = 1 + softplus(head)``, which
+    has one mode and no mass outside of the range. A temperature τ makes π into ``π^(1/τ)``.
+    """
+
+    LIMIT = 1 - 1e-6
+    """Actions are taken to be at most this far from 0, where the density may be 0."""
+
+    def __init__(self, outputs: Sequence[Tensor], temperature: float = 1.0):
+        self.alpha, self.beta = (1 + softplus(raw) / temperature for raw in outputs)
+
+    @staticmethod
+    def heads(action: ActionSpec) -> list[int]:
+        return [action.sizes[0], action.sizes[0]]
+
+    def sample(self) -> Tensor:
+        """``x = g / (g + h)`` with g and h of gamma distributions."""
+        g, h = torch._standard_gamma(self.alpha), torch._standard_gamma(self.beta)
+        return (g - h) / (g + h)
+
+    def mode(self) -> Tensor:
+        return (self.alpha - self.beta) / (self.alpha + self.beta - 2).clamp(min=1e-6)
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        a = action.clamp(-self.LIMIT, self.LIMIT)
+        log_x, log_rest = ((1 + a) / 2).log(), ((1 - a) / 2).log()
+        return ((self.alpha - 1) * log_x + (self.beta - 1) * log_rest - self._log_norm()).sum(-1)
+
+    def entropy(self) -> Tensor:
+        a, b = self.alpha, self.beta
+        inner = (a - 1) * a.digamma() + (b - 1) * b.digamma() - (a + b - 2) * (a + b).digamma()
+        return (self._log_norm() - inner).sum(-1)
+
+    def _log_norm(self) -> Tensor:
+        """``log 2 B(α, β)``; the 2 is the width of the range."""
+        a, b = self.alpha, self.beta
+        return a.lgamma() + b.lgamma() - (a + b).lgamma() + math.log(2)
+
+
+class NormalTanh(Normal):
+    """Diagonal Gaussian squashed into (-1, 1): ``a = tanh(x)`` with ``x ~ N(μ, σ²)``.
+
+    T. Haarnoja et al., *Soft actor-critic*, 2018, appendix C: ``log π(a) = log N(x; μ, σ²) - Σ log(1 -
+    tanh² x)``. The mode is tanh μ. The entropy has no closed form; it is estimated by one draw.
+    """
+
+    LIMIT = 1 - 1e-6
+    """Actions are taken to be at most this far from 0, where tanh is not yet flat in float32."""
+
+    def sample(self) -> Tensor:
+        return super().sample().tanh()
+
+    def rsample_with_log_prob(self) -> tuple[Tensor, Tensor]:
+        """An action ``[..., k]`` and its log-probability ``[...]``, with gradients into μ and σ."""
+        x = super().sample()
+        return x.tanh(), self._log_prob_of(x)
+
+    def mode(self) -> Tensor:
+        return self.mean.tanh()
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        return self._log_prob_of(action.clamp(-self.LIMIT, self.LIMIT).atanh())
+
+    def _log_prob_of(self, x: Tensor) -> Tensor:
+        """``log(1 - tanh² x) = 2 (ln 2 - x - softplus(-2 x))``, which stays finite for every x."""
+        return super().log_prob(x) - 2 * (math.log(2) - x - softplus(-2 * x)).sum(-1)
+
+    def entropy(self) -> Tensor:
+        return -self.rsample_with_log_prob()[1]
+
+
 CHOICES: dict[str, dict[str, type[Distribution]]] = {
-    "discrete": {"Categorical": Categorical},
-    "continuous": {"Normal": Normal, "MultivariateNormal": MultivariateNormal},
+    "discrete": {"Categorical": Categorical, "GumbelSoftmax": GumbelSoftmax, "Argmax": Argmax},
+    "continuous": {
+        "Normal": Normal,
+        "MultivariateNormal": MultivariateNormal,
+        "NormalTanh": NormalTanh,
+        "LogNormal": LogNormal,
+        "Gumbel": Gumbel,
+        "Beta": Beta,
+    },
     "multi_discrete": {"MultiCategorical": MultiCategorical},
     "multi_binary": {"Bernoulli": Bernoulli},
 }

@@ -6,11 +6,16 @@ import torch
 from torch import Tensor
 
 from slm_lightning.core import ActionSpec
-from slm_lightning.rl.distributions import Distribution
+from slm_lightning.rl.distributions import FORBIDDEN, Categorical, Distribution
 
 
-def random_action(action: ActionSpec, num_envs: int, device: torch.device | str) -> Tensor:
-    """Uniform actions ``[N, *action.shape]``; continuous ones in [-1, 1]."""
+def random_action(
+    action: ActionSpec, num_envs: int, device: torch.device | str, allowed: Tensor | None = None
+) -> Tensor:
+    """Uniform actions ``[N, *action.shape]``; continuous ones in [-1, 1], discrete ones among those
+    ``allowed [N, A]``."""
+    if allowed is not None:
+        return Categorical([torch.where(allowed, 0.0, FORBIDDEN)]).sample()
     if action.kind == "continuous":
         return torch.rand(num_envs, *action.shape, device=device) * 2 - 1
     if action.kind == "multi_binary":
@@ -19,9 +24,12 @@ def random_action(action: ActionSpec, num_envs: int, device: torch.device | str)
     return draws[0] if action.kind == "discrete" else torch.stack(draws, -1)
 
 
-def epsilon_greedy(pi: Distribution, action: ActionSpec, epsilon: float) -> Tensor:
-    """With probability ε, drawn for each sub-environment, a uniform action; else the most likely."""
+def epsilon_greedy(
+    pi: Distribution, action: ActionSpec, epsilon: float, allowed: Tensor | None = None
+) -> Tensor:
+    """With probability ε, drawn for each sub-environment, a uniform action among those ``allowed
+    [N, A]``; else the most likely."""
     greedy = pi.mode()
-    uniform = random_action(action, greedy.shape[0], greedy.device).to(greedy.dtype)
+    uniform = random_action(action, greedy.shape[0], greedy.device, allowed).to(greedy.dtype)
     explore = torch.rand(greedy.shape[0], device=greedy.device) < epsilon
     return torch.where(explore.reshape(-1, *[1] * len(action.shape)), uniform, greedy)

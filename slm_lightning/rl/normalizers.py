@@ -26,9 +26,11 @@ class RunningMoments(nn.Module):
         self.register_buffer("count", torch.tensor(1e-4, dtype=torch.float64))
 
     def update(self, rows: Tensor) -> None:
-        """Merges ``rows [B, *shape]``."""
+        """Merges ``rows [B, *shape]``, of which there may be none."""
         rows = rows.double()
         n = rows.shape[0]
+        if n == 0:
+            return
         total = self.count + n
         delta = rows.mean(0) - self.mean
         m2 = self.var * self.count + rows.var(0, correction=0) * n
@@ -38,19 +40,29 @@ class RunningMoments(nn.Module):
 
 
 class ObsNormalizer(nn.Module):
-    """``(obs - mean) / sqrt(var + 1e-8)`` with the running moments, then clipped to ± ``clip``."""
+    """``(obs - mean) / sqrt(var + 1e-8)`` with the running moments, then clipped to ± ``clip``. The
+    last ``mask_size`` entries of an observation stay as they are."""
 
-    def __init__(self, obs_shape: tuple[int, ...], normalize: bool, clip: float | None):
+    def __init__(
+        self, obs_shape: tuple[int, ...], normalize: bool, clip: float | None, mask_size: int = 0
+    ):
         super().__init__()
-        self.moments = RunningMoments(obs_shape) if normalize else None
-        self.clip = clip
+        shape = (obs_shape[0] - mask_size,) if mask_size else obs_shape
+        self.moments = RunningMoments(shape) if normalize else None
+        self.clip, self.mask_size = clip, mask_size
 
     def update(self, obs: Tensor) -> None:
         """Merges ``obs [N, *obs_shape]`` into the statistics."""
         if self.moments is not None:
-            self.moments.update(obs)
+            self.moments.update(obs[..., : -self.mask_size] if self.mask_size else obs)
 
     def forward(self, obs: Tensor) -> Tensor:
+        if not self.mask_size:
+            return self._normalize(obs)
+        numbers, mask = obs[..., : -self.mask_size], obs[..., -self.mask_size :]
+        return torch.cat([self._normalize(numbers), mask], -1)
+
+    def _normalize(self, obs: Tensor) -> Tensor:
         if self.moments is not None:
             std = (self.moments.var + 1e-8).sqrt()
             obs = ((obs - self.moments.mean) / std).float()
@@ -97,12 +109,12 @@ class RewardNormalizer(nn.Module):
 class Normalizers(nn.Module):
     """What stands between an environment and its agent, by the keys of section ``env``."""
 
-    def __init__(self, env: EnvParams, obs_shape: tuple[int, ...], gamma: float):
+    def __init__(self, env: EnvParams, obs_shape: tuple[int, ...], gamma: float, mask_size: int = 0):
         super().__init__()
         clip_obs = env.clip_obs if env.clip_obs or not env.normalize_obs else 10.0
         clip = env.clip_reward if env.clip_reward or not env.normalize_reward else 10.0
         bounds = (-clip, clip) if isinstance(clip, float | int) else clip
-        self.obs = ObsNormalizer(obs_shape, env.normalize_obs, clip_obs)
+        self.obs = ObsNormalizer(obs_shape, env.normalize_obs, clip_obs, mask_size)
         self.reward = RewardNormalizer(
             env.num_envs, gamma, env.normalize_reward, env.reward_scale, bounds
         )

@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 from slm_lightning.errors import Problem
+from slm_lightning.spec.families import gone
 from slm_lightning.spec.model import (
     AlgorithmParams,
     EnvParams,
@@ -29,8 +30,8 @@ BYTES_PER_FRAME = 20
 """Of a rollout, where an observation is a single number."""
 BYTES_PER_WEIGHT = 16
 """A weight, its gradient and two moments of Adam, in single precision."""
-BYTES_PER_ENV = {"sync": 100 * 2**10, "async": 20 * 2**20}
-"""About what one Gymnasium environment needs, in this process or in one of its own."""
+BYTES_PER_ENV = {"sync": 100 * 2**10, "async": 20 * 2**20, "atari": 2 * 2**20}
+"""About what one Gymnasium environment needs, in this process or in one of its own, and one game."""
 
 SEARCHABLE = (
     "choice",
@@ -54,9 +55,18 @@ class Parts:
     algorithm: AlgorithmParams | None
     memory: MemoryParams | None
     net: NetParams | None
+    critic_net: NetParams | None
     env: EnvParams | None
     meta: MetaParams | None
     search: dict[str, Any] | None
+
+    @property
+    def nets(self) -> Iterator[tuple[str, NetParams]]:
+        """The net sections by their paths."""
+        for key in ("net", "critic_net"):
+            net = getattr(self, key)
+            if net is not None:
+                yield f"agent.{key}", net
 
 
 def check(parts: Parts) -> list[Problem]:
@@ -97,14 +107,29 @@ def _exploration(parts: Parts) -> Iterator[Problem]:
 
 
 def _batch_norm(parts: Parts) -> Iterator[Problem]:
-    if not parts.algorithm or not getattr(parts.net, "batch_norm", False):
+    key = parts.net.batch_statistics if parts.net else ""
+    if not parts.algorithm or not key:
         return
     if parts.registry.algorithms[parts.algorithm.name].on_policy:
         yield Problem(
-            "agent.net.batch_norm",
+            f"agent.net.{key}",
             f"makes the policy that learns another than the one that acts, which"
-            f" {parts.algorithm.name} (agent.algorithm.name) cannot bear; use layer_norm",
+            f" {parts.algorithm.name} (agent.algorithm.name) cannot bear; use layer normalisation",
         )
+
+
+def _recurrent(parts: Parts) -> Iterator[Problem]:
+    able = {name for name, cls in parts.registry.algorithms.items() if cls.recurrent}
+    algorithm, n = parts.algorithm, dict(parts.memory or ()).get("num_step_returns", 1)
+    for path, net in parts.nets:
+        if net.state_size and algorithm and algorithm.name not in able:
+            yield Problem(
+                f"{path}.type",
+                f"{algorithm.name} (agent.algorithm.name) does not learn from sequences, as"
+                f" {net.type} needs; {listed(able)} do",
+            )
+        elif net.state_size and n > 1:
+            yield Problem("agent.memory.num_step_returns", f"expected 1 with {net.type} ({path}.type)")
 
 
 def _memory(parts: Parts) -> Iterator[Problem]:
@@ -119,7 +144,8 @@ def _memory(parts: Parts) -> Iterator[Problem]:
                 "agent.memory.name",
                 f"{learner} (agent.algorithm.name) cannot learn from {name}; choose {listed(allowed)}",
             )
-    if parts.env and parts.env.num_envs > 1 and parts.memory.whole_episodes:
+    learns = parts.algorithm is None or parts.algorithm.learns
+    if parts.env and parts.env.num_envs > 1 and parts.memory.whole_episodes and learns:
         yield Problem(
             "env.num_envs",
             f"{name} (agent.memory.name) collects whole episodes of one environment: expected 1,"
@@ -127,10 +153,24 @@ def _memory(parts: Parts) -> Iterator[Problem]:
         )
 
 
+def _distributed(parts: Parts) -> Iterator[Problem]:
+    if not (parts.meta and parts.memory and parts.algorithm):
+        return
+    minibatches = "minibatch_size" in dict(parts.algorithm)
+    if parts.meta.workers > 1 and parts.memory.whole_episodes and minibatches:
+        yield Problem(
+            "agent.memory.name",
+            f"with {parts.memory.name} the workers (meta.distributed) have rounds of different lengths,"
+            " which are different numbers of minibatches; choose OnPolicyBatchReplay",
+        )
+
+
 def _env(parts: Parts) -> Iterator[Problem]:
     env = parts.env
     if not env:
         return
+    if (why := gone(env.name)) and env.entry_point is None:
+        yield Problem("env.name", f"{env.name} no longer exists: {why}; MuJoCo has the like")
     for key, instead in TAKEN.items():
         if key in (env.model_extra or {}):
             yield Problem(f"env.{key}", f"is the lab's to give; {instead}")
@@ -145,45 +185,52 @@ def _env(parts: Parts) -> Iterator[Problem]:
         yield Problem("env.clip_reward", f"expected [low, high], not {shown(env.clip_reward)}")
 
 
-def _distributed(parts: Parts) -> Iterator[Problem]:
-    if parts.meta and parts.meta.distributed:
-        yield Problem(
-            "meta.distributed",
-            f'"{parts.meta.distributed}" is not available in this version; write false',
-        )
+def _nets(parts: Parts) -> Iterator[Problem]:
+    for path, net in parts.nets:
+        yield from check_net(net, path)
+        yield from net.problems(path)
+        if not (net.init_fn or "").startswith(("orthogonal", "xavier")):
+            for key in ("init_std", "actor_init_std", "critic_init_std"):
+                if getattr(net, key) is not None:
+                    message = f"needs init_fn orthogonal_ or xavier_*, not {shown(net.init_fn)}"
+                    yield Problem(f"{path}.{key}", message)
 
 
-def _net(parts: Parts) -> Iterator[Problem]:
-    net = parts.net
-    if not net:
+def _critic_net(parts: Parts) -> Iterator[Problem]:
+    algorithm = parts.algorithm
+    if not algorithm or not parts.critic_net:
         return
-    yield from check_net(net)
-    if not (net.init_fn or "").startswith(("orthogonal", "xavier")):
-        for key in ("init_std", "actor_init_std", "critic_init_std"):
-            if getattr(net, key) is not None:
-                message = f"needs init_fn orthogonal_ or xavier_*, not {shown(net.init_fn)}"
-                yield Problem(f"agent.net.{key}", message)
+    if not parts.registry.algorithms[algorithm.name].has_critics:
+        message = f"{algorithm.name} (agent.algorithm.name) builds all it needs from agent.net"
+        yield Problem("agent.critic_net", message)
 
 
 def _sizes(parts: Parts) -> Iterator[Problem]:
-    algorithm, net, env = parts.algorithm, parts.net, parts.env
-    widths = getattr(net, "hid_layers", None) or []
-    weights = sum(a * b for a, b in pairwise(widths)) + sum(widths)
-    yield from _too_large(
-        "agent.net.hid_layers", f"{short(weights)} weights", weights * BYTES_PER_WEIGHT
-    )
-    if env and env.backend in (None, "gymnasium"):
-        size = BYTES_PER_ENV[env.vectorization_mode or "sync"]
-        yield from _too_large(
-            "env.num_envs", f"{short(env.num_envs)} environments", env.num_envs * size
-        )
-    horizon = getattr(algorithm, "horizon", None)
-    if env and horizon:
+    algorithm, env = parts.algorithm, parts.env
+    workers = parts.meta.workers if parts.meta else 1
+    for path, net in parts.nets:
+        for key in ("hid_layers", "fc_hid_layers"):
+            widths = getattr(net, key, None) or []
+            weights = sum(a * b for a, b in pairwise(widths)) + sum(widths)
+            size = weights * BYTES_PER_WEIGHT
+            yield from too_large(f"{path}.{key}", f"{short(weights)} weights", size)
+    if env:
+        kind = (env.vectorization_mode or "sync") if env.library == "gymnasium" else env.library
+        size = BYTES_PER_ENV.get(kind, 0)
+        count = env.num_envs * workers
+        yield from too_large("env.num_envs", f"{short(count)} environments", count * size)
+    size = dict(parts.memory or ()).get("max_size", 0) * workers
+    if size:
+        each = BYTES_PER_FRAME + 4 * (parts.net.state_size if parts.net else 0)
+        yield from too_large("agent.memory.max_size", f"{short(size)} transitions", size * each)
+    if env and algorithm and not (parts.memory and parts.memory.replay):
+        horizon = algorithm.horizon
         what = f"a rollout of {short(horizon)} steps in {env.num_envs} environments (env.num_envs)"
-        yield from _too_large("agent.algorithm", what, horizon * env.num_envs * BYTES_PER_FRAME)
+        yield from too_large("agent.algorithm", what, horizon * env.num_envs * BYTES_PER_FRAME)
 
 
-def _too_large(path: str, what: str, size: int) -> Iterator[Problem]:
+def too_large(path: str, what: str, size: int) -> Iterator[Problem]:
+    """The problem with ``what`` where it needs ``size`` bytes and no machine has them."""
     if size > MAX_GIB * GIB:
         need = short(math.ceil(size / GIB))
         yield Problem(path, f"{what} would need about {need} GiB of memory; the limit is {MAX_GIB}")
@@ -215,4 +262,8 @@ TAKEN = {
 }
 """Arguments of environments that a spec does not give, and what to do instead."""
 
-CHECKS = (_schedules, _exploration, _batch_norm, _memory, _env, _distributed, _net, _sizes, _search)
+CHECKS = (
+    *(_schedules, _exploration, _batch_norm, _recurrent, _memory, _env, _distributed, _nets),
+    *(_critic_net, _sizes),
+    _search,
+)

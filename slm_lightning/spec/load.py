@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from slm_lightning.errors import Problem, SpecError, UsageError
-from slm_lightning.spec.parse import SUFFIXES, Form, parse, read_text
+from slm_lightning.spec.parse import SUFFIXES, Form, parse, read_text, repeated_keys
 from slm_lightning.spec.wording import did_you_mean, dotted, file_name, listed, name_of, shown
 
 NAME = re.compile(r"[a-z0-9_][a-z0-9_.-]{0,63}")
 VARIABLE = re.compile(r"\$\{(\w+)\}")
+BARE_IN_YAML = re.compile(r"(?m)(?:(?<=[:,\[-] )|(?<=[\[,]))\$\{(\w+)\}(?=[ \t]*(?:[,\]}]|$))")
 TEXT = re.compile(r'"(\\.|[^"\\])*"')
 SECTIONS = frozenset({"agent", "env", "meta"})
 
@@ -25,13 +26,15 @@ class RawSpec:
     """One spec as its author wrote it, not yet checked.
 
     ``native`` says that it was written for this lab: it gives ``meta.seed``, which SLM Lab's specs do
-    not have. Raises SpecError for a name that is not 1 to 64 characters of ``a-z 0-9 _ . -``.
+    not have. ``repeated`` are the paths of keys that stand in it twice. Raises SpecError for a name
+    that is not 1 to 64 characters of ``a-z 0-9 _ . -``, and for a native spec with a key twice.
     """
 
     name: str
     data: dict[str, Any]
     path: Path | None = None
     native: bool = False
+    repeated: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
@@ -40,6 +43,8 @@ class RawSpec:
                 f"{shown(self.name)} cannot name a spec; it takes 1 to 64 of a-z 0-9 _ . -"
                 " and begins with a letter, digit or _",
             )
+        if self.native and self.repeated:
+            raise SpecError([Problem(path, "stands there twice") for path in self.repeated])
 
 
 def load_spec(
@@ -58,14 +63,27 @@ def load_spec(
     variables = variables or {}
     specs = read_specs(source, variables)
     name = _choose(specs, name, _label(source))
-    data = _copy(specs[name])
+    path = None if isinstance(source, Mapping) else Path(source)
+    return raw_spec(name, specs[name], path, overrides, _suffix(variables))
+
+
+def raw_spec(
+    name: str,
+    entry: Mapping[str, Any],
+    path: Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    suffix: str = "",
+) -> RawSpec:
+    """One of the specs that :func:`read_specs` gave; ``suffix`` is added to its name. Raises SpecError
+    for a variable without a value."""
+    data = copied(entry)
     meta = data.get("meta")
     native = isinstance(meta, dict) and "seed" in meta
     for dotted_path, value in (overrides or {}).items():
         _override(data, dotted_path, value)
     _refuse_placeholders(data)
-    name = str(data.pop("name", name)) + _suffix(variables)
-    return RawSpec(name, data, None if isinstance(source, Mapping) else Path(source), native)
+    name = str(data.pop("name", name)) + suffix
+    return RawSpec(name, data, path, native, tuple(repeated_keys(entry)))
 
 
 def read_specs(
@@ -78,21 +96,27 @@ def read_specs(
     where = _label(source)
     text, form = _text(source)
     text = _substitute(text, variables or {}, where)
-    try:
-        top = parse(text, where, form)
-    except SpecError:
-        unfilled = set(VARIABLE.findall(TEXT.sub("", text)))
-        if form == "YAML" or not unfilled:
-            raise
-        problems = [Problem(where, f"${{{key}}} has no value") for key in sorted(unfilled)]
-        raise SpecError(problems, _how_to_fill(unfilled)) from None
+    top = parse(_quoted(text, form), where, form)
     if not isinstance(top, dict):
         raise SpecError.at(where, "holds no spec: its top level maps names to specs")
+    if twice := getattr(top, "repeated", ()):
+        raise SpecError([Problem(f"{where}: {name_of(key)}", "stands there twice") for key in twice])
     if SECTIONS & top.keys():
         if not isinstance(top.get("name"), str):
             raise SpecError.at(f"{where}: name", "missing; a spec on its own says its name")
         return {top["name"]: top}
     return _entries(top, where)
+
+
+def holds_specs(file: Path) -> bool:
+    """Whether something in a file has a section of a spec, which is taken for granted where it says
+    ``agent``. Raises SpecError where it cannot be read."""
+    text, form = _text(file)
+    if "agent" in text:
+        return True
+    top = parse(_quoted(text, form), _label(file), form)
+    inner = [top, *top.values()] if isinstance(top, dict) else []
+    return any(isinstance(entry, dict) and SECTIONS & entry.keys() for entry in inner)
 
 
 def variables_in(source: str | Path | Mapping[str, Any]) -> set[str]:
@@ -127,14 +151,13 @@ def _text(source: str | Path | Mapping[str, Any]) -> tuple[str, Form]:
 
 
 def _entries(top: dict[str, Any], where: str) -> dict[str, dict[str, Any]]:
-    specs = {}
-    for name, entry in top.items():
-        template = name.startswith("_") and not (isinstance(entry, dict) and "agent" in entry)
-        if template or name == "$schema":
-            continue
+    """Names that begin with _ are templates, but where a file has nothing else to run."""
+    entries = {name: entry for name, entry in top.items() if name != "$schema"}
+    specs = {name: entry for name, entry in entries.items() if not name.startswith("_")}
+    specs = specs or {n: e for n, e in entries.items() if isinstance(e, dict) and "agent" in e}
+    for name, entry in specs.items():
         if not isinstance(entry, dict):
             raise SpecError.at(f"{where}: {name_of(name)}", f"is {shown(entry)}, not a spec")
-        specs[name] = entry
     if not specs:
         raise SpecError.at(where, "holds no spec")
     return specs
@@ -226,6 +249,33 @@ def _refuse_placeholders(data: dict[str, Any]) -> None:
         raise SpecError(problems, _how_to_fill(names))
 
 
+def fill(value: Any, variables: Mapping[str, str]) -> Any:
+    """Parsed data with ``variables`` in place of their names, as ``-s`` puts them into the text."""
+    if isinstance(value, dict):
+        return {key: fill(item, variables) for key, item in value.items()}
+    if isinstance(value, list):
+        return [fill(item, variables) for item in value]
+    if not isinstance(value, str):
+        return value
+    numbers = {key: _canonical_number(text) for key, text in variables.items()}
+    whole = VARIABLE.fullmatch(value)
+    if whole and (number := numbers.get(whole[1])) is not None:
+        return json.loads(number)
+    return VARIABLE.sub(lambda m: numbers.get(m[1]) or variables.get(m[1], m[0]), value)
+
+
+def _quoted(text: str, form: Form) -> str:
+    """``text`` in which variables without quotes have them, so that it can be parsed."""
+    if form == "YAML":
+        return BARE_IN_YAML.sub(r'"${\1}"', text)
+    pieces = []
+    end = 0
+    for string in TEXT.finditer(text):
+        pieces += [VARIABLE.sub(r'"${\1}"', text[end : string.start()]), string[0]]
+        end = string.end()
+    return "".join([*pieces, VARIABLE.sub(r'"${\1}"', text[end:])])
+
+
 def _placeholders(value: Any, *keys: object) -> list[tuple[str, str]]:
     """Path and text of every leaf that still says ``${…}``."""
     if isinstance(value, dict | list):
@@ -239,8 +289,8 @@ def _how_to_fill(names: Iterable[str]) -> str:
     return f"add {' '.join(f'-s {name}=VALUE' for name in sorted(names))}"
 
 
-def _copy(value: Any) -> Any:
+def copied(value: Any) -> Any:
     """A deep copy in which nothing is shared, unlike what YAML's aliases give."""
     if isinstance(value, dict):
-        return {key: _copy(item) for key, item in value.items()}
-    return [_copy(item) for item in value] if isinstance(value, list) else value
+        return {key: copied(item) for key, item in value.items()}
+    return [copied(item) for item in value] if isinstance(value, list) else value

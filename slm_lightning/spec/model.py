@@ -6,58 +6,23 @@ typed beside that component, as its ``Params``; this module holds what all of th
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-
-def _read_number(text: str) -> int | float | None:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return None
-
-
-def _number(value: Any) -> int | float:
-    """Numeric strings (YAML 1.1 reads ``3e-4`` as one) become numbers; bool is never a number."""
-    if isinstance(value, str):
-        value = _read_number(value)
-    try:
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-            return value
-    except OverflowError:
-        pass
-    raise PydanticCustomError("number", "expected a finite number")
-
-
-def _integer(value: Any) -> int:
-    number = _number(value)
-    if number != int(number):
-        raise PydanticCustomError("number", "expected a whole number")
-    return int(number)
-
-
-def _keyword(value: Any) -> Any:
-    """A keyword argument of a torch class, whose type is not known here: numeric strings become
-    numbers, all else stays."""
-    number = _read_number(value) if isinstance(value, str) else None
-    return value if number is None or not math.isfinite(number) else number
-
-
-MOST = 10**15
-"""No count of anything may exceed this; it also keeps frames exact as floats."""
-
-Float = Annotated[float, BeforeValidator(_number)]
-Int = Annotated[int, BeforeValidator(_integer)]
-Positive = Annotated[Float, Field(gt=0)]
-NonNegative = Annotated[Float, Field(ge=0)]
-Fraction = Annotated[Float, Field(ge=0, le=1)]
-Count = Annotated[Int, Field(ge=1, le=MOST)]
-Frame = Annotated[Int, Field(ge=0, le=MOST)]
+from slm_lightning.errors import Problem
+from slm_lightning.spec.families import atari_id, default_backend
+from slm_lightning.spec.numeric import (
+    Count,
+    Float,
+    Fraction,
+    Frame,
+    Int,
+    Positive,
+    keyword,
+)
+from slm_lightning.spec.numeric import NonNegative as NonNegative
 
 
 class SpecModel(BaseModel):
@@ -75,7 +40,7 @@ class KeywordSpec(SpecModel):
     """Something named, whose further keys are keyword arguments of what it names."""
 
     model_config = ConfigDict(extra="allow")
-    __pydantic_extra__: dict[str, Annotated[Any, BeforeValidator(_keyword)]] = Field(init=False)
+    __pydantic_extra__: dict[str, Annotated[Any, BeforeValidator(keyword)]] = Field(init=False)
 
     name: str
 
@@ -153,7 +118,8 @@ class NetParams(SpecModel):
     update_frequency: Count = 1
     """``replace``: frames between copies."""
     polyak_coef: Fraction = 0.0
-    """``polyak``: weight τ of the online net."""
+    """``polyak``: weight τ of the online net. 0 and values above one half are read as older specs meant
+    them, as the weight of the target net."""
     gpu: bool | Literal["auto", "true", "false"] | None = "auto"
     """``auto`` trains on a GPU where there is one; false on the CPU."""
     normalize: bool = False
@@ -167,12 +133,37 @@ class NetParams(SpecModel):
     actor_clip_grad_val: Positive | None = None
     critic_clip_grad_val: Positive | None = None
 
+    @property
+    def tau(self) -> float:
+        """The weight of the online net in a ``polyak`` update."""
+        return self.polyak_coef if 0 < self.polyak_coef <= 0.5 else 1 - self.polyak_coef
+
+    @property
+    def state_size(self) -> int:
+        """Numbers that the net remembers of an episode; 0 where it sees nothing but the present."""
+        return 0
+
+    @property
+    def batch_statistics(self) -> str:
+        """The key that makes the net normalise by statistics of the batch; empty where none does."""
+        return ""
+
+    def problems(self, path: str) -> Iterator[Problem]:
+        """What no single key of this section, which stands at ``path``, can tell."""
+        return iter(())
+
     def part(self, name: Literal["actor", "critic"]) -> Self:
         """The section as the actor or the critic reads it: its own ``actor_*`` or ``critic_*`` keys
         win; with ``use_same_optim`` the critic reads the actor's."""
         prefix = "actor_" if self.use_same_optim else f"{name}_"
         own = {k.removeprefix(prefix): v for k, v in self if k.startswith(prefix) and v is not None}
         return self.model_copy(update=own)
+
+
+class NoNet(NetParams):
+    """The empty section of an algorithm that learns nothing."""
+
+    type: Literal[""] = ""
 
 
 class AlgorithmParams(SpecModel):
@@ -189,10 +180,37 @@ class AlgorithmParams(SpecModel):
     gamma: Fraction
     """Discount factor γ."""
 
+    learns: ClassVar[bool] = True
+    """Whether it learns at all; ``agent.net`` may be empty where it does not."""
+    imitates: ClassVar[bool] = False
+    """Whether past episodes are kept beside the on-policy memory, and drawn from in every round."""
+
     @property
     def horizon(self) -> int:
         """What one round collects: vector steps, or episodes where the memory counts those."""
         raise NotImplementedError
+
+    def updates(self, num_envs: int) -> int:
+        """Minibatches drawn for a round from what is kept over rounds."""
+        raise NotImplementedError
+
+
+class ReplayAlgorithmParams(AlgorithmParams):
+    """Keys that algorithms share which learn from a replay memory."""
+
+    training_frequency: Count
+    """Frames between rounds of learning."""
+    training_start_step: Frame | None = None
+    """Frames before the first round; default the memory's ``batch_size``."""
+    training_iter: Count
+    """Minibatches drawn for a round."""
+
+    def start(self, batch_size: int) -> int:
+        """Frames before the first round."""
+        return batch_size if self.training_start_step is None else self.training_start_step
+
+    def updates(self, num_envs: int) -> int:
+        return self.training_iter
 
 
 class MemoryParams(SpecModel):
@@ -200,6 +218,8 @@ class MemoryParams(SpecModel):
 
     whole_episodes: ClassVar[bool] = False
     """Whether a round is a number of episodes; else it is a number of vector steps."""
+    replay: ClassVar[bool] = False
+    """Whether transitions are kept over rounds and drawn from."""
 
     name: str
     """The kind of memory."""
@@ -225,15 +245,38 @@ class EnvParams(SpecModel):
     clip_obs: Positive | None = None
     """Clip observations to ± this; default 10 with ``normalize_obs``."""
     clip_reward: Positive | tuple[Float, Float] | None = None
-    """Clip rewards to ± this or to [low, high]; default 10 with ``normalize_reward``."""
+    """Clip rewards to ± this or to [low, high]; default 1 for Atari games, 10 with
+    ``normalize_reward``."""
     reward_scale: Float = 1.0
     """Factor on the reward that the agent learns from."""
+    frame_stack: Annotated[Int, Field(ge=1, le=1000)] | None = None
+    """Latest observations shown together, oldest first, zeros before an episode's first: images one
+    behind the other along their channels, vectors end to end; default 4 for Atari games, else 1."""
+    action_repeat: Annotated[Int, Field(ge=1, le=1000)] | None = None
+    """Steps of the environment for which an action is taken, their rewards summed; default 4 for Atari
+    games, else 1."""
     backend: str | None = None
-    """Which library runs the environment; default by the id."""
+    """Which library runs the environment; default ``atari`` for Atari games, ``playground`` for ids
+    that begin with playground/, else ``gymnasium``."""
     entry_point: str | None = None
     """``module:Class`` of an environment of your own, which is then called ``name``."""
     vectorization_mode: Literal["sync", "async"] | None = None
     """Sub-environments in this process (sync, the default) or one process each (async)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _clip_atari(cls, data: Any) -> Any:
+        """The default of ``clip_reward``, written down, so that the record shows it."""
+        if not isinstance(data, dict) or data.get("clip_reward") is not None:
+            return data
+        return {**data, "clip_reward": 1.0} if atari_id(str(data.get("name"))) else data
+
+    @property
+    def library(self) -> str:
+        """The backend that runs the environment."""
+        if self.backend or self.entry_point:
+            return self.backend or "gymnasium"
+        return default_backend(self.name)
 
 
 class MetaParams(SpecModel):
@@ -246,9 +289,9 @@ class MetaParams(SpecModel):
     }
 
     distributed: Literal[False, "synced", "shared"] = False
-    """One model trained by many workers."""
+    """One model trained by ``max_session`` workers with synchronous gradients; both words mean this."""
     max_session: Annotated[Int, Field(ge=1, le=1000)] = 1
-    """Sessions (seeds) of a trial."""
+    """Sessions (seeds) of a trial; with ``distributed`` the workers of its only session."""
     max_trial: Count | None = None
     """Settings that a search tries."""
     log_frequency: Count = 10_000
@@ -265,6 +308,16 @@ class MetaParams(SpecModel):
     seed: Annotated[Int, Field(ge=0, lt=2**63)] = 0
     """Root of every random draw."""
 
+    @property
+    def sessions(self) -> int:
+        """Models that a trial trains."""
+        return 1 if self.distributed else self.max_session
+
+    @property
+    def workers(self) -> int:
+        """Processes that train one model."""
+        return self.max_session if self.distributed else 1
+
 
 class AgentSpec(SpecModel):
     """Section ``agent``, resolved: each part typed by the component it names."""
@@ -273,6 +326,8 @@ class AgentSpec(SpecModel):
     algorithm: AlgorithmParams
     memory: MemoryParams
     net: NetParams
+    critic_net: NetParams | None = None
+    """Net of the critics, where they are apart from the actor; null takes ``net``."""
 
 
 class Spec(SpecModel):

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import yaml
 from yaml.constructor import ConstructorError
@@ -88,13 +88,20 @@ def plain_problems(data: Any) -> list[Problem]:
             stack += [((*keys, key), value[key]) for key in reversed(value)]
             bad = [key for key in value if not isinstance(key, str) or not _encodable(key)]
             problems += [Problem(dotted(*keys), f"the key {shown(key)} is not text") for key in bad]
-            repeated = getattr(value, "repeated", ())
-            problems += [Problem(dotted(*keys, key), "stands there twice") for key in repeated]
         elif isinstance(value, list):
             stack += [((*keys, i), value[i]) for i in reversed(range(len(value)))]
         elif message := _not_plain(value):
             problems.append(Problem(dotted(*keys), message))
     return problems
+
+
+def repeated_keys(data: Any, *keys: object) -> list[str]:
+    """The paths of keys of parsed ``data`` that its text gives more than once; the last one counts."""
+    if not isinstance(data, dict):
+        items = enumerate(data) if isinstance(data, list) else ()
+        return [path for i, value in items for path in repeated_keys(value, *keys, i)]
+    own = [dotted(*keys, key) for key in getattr(data, "repeated", ())]
+    return own + [path for key in data for path in repeated_keys(data[key], *keys, key)]
 
 
 def _not_plain(value: Any) -> str:
@@ -139,10 +146,23 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     data = dict(pairs)
     if len(data) == len(pairs):
         return data
-    keys = [key for key, _ in pairs]
     flawed = _Repeated(data)
-    flawed.repeated = sorted({key for key in keys if keys.count(key) > 1})
+    flawed.repeated = _repeated([key for key, _ in pairs])
     return flawed
+
+
+def _repeated(keys: list[str]) -> list[str]:
+    return sorted({key for key in keys if keys.count(key) > 1})
+
+
+def _mapping(loader: _YamlLoader, node: MappingNode) -> Iterator[dict[str, Any]]:
+    """As PyYAML makes it, but for keys that stand there twice."""
+    data: dict[str, Any] = {}
+    if repeated := loader.repeated.get(node):
+        data = flawed = _Repeated()
+        flawed.repeated = repeated
+    yield data
+    data.update(cast("dict[str, Any]", loader.construct_mapping(node)))
 
 
 def _parse_json(text: str) -> Any:
@@ -168,13 +188,17 @@ _TAG = "tag:yaml.org,2002:"
 _construct = yaml.SafeLoader.yaml_constructors
 _plain_constructors: dict[str | None, Any] = {
     None: yaml.SafeLoader.construct_undefined,
-    **{_TAG + kind: _construct[_TAG + kind] for kind in ("null", "str", "seq", "map")},
+    **{_TAG + kind: _construct[_TAG + kind] for kind in ("null", "str", "seq")},
+    f"{_TAG}map": _mapping,
     **{_TAG + kind: _scalar(_construct[_TAG + kind]) for kind in ("bool", "int", "float")},
 }
 
 
 class _YamlLoader(yaml.SafeLoader):
-    """YAML 1.1 without dates and tags: plain data only, and no key twice."""
+    """YAML 1.1 without dates and tags: plain data only.
+
+    ``repeated``: the keys that each mapping gives more than once, before others are merged into it.
+    """
 
     yaml_constructors = _plain_constructors
     yaml_implicit_resolvers = {  # noqa: RUF012 - the stubs declare it
@@ -182,14 +206,12 @@ class _YamlLoader(yaml.SafeLoader):
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
+    def __init__(self, stream: Any):
+        super().__init__(stream)
+        self.repeated: dict[Node, list[str]] = {}
+
     def compose_mapping_node(self, anchor: Any) -> MappingNode:
         node = super().compose_mapping_node(anchor)
-        seen: set[tuple[Hashable, Hashable]] = set()
-        for key, _ in node.value:
-            if isinstance(key, ScalarNode) and not key.tag.endswith(":merge"):
-                if (key.tag, key.value) in seen:
-                    raise ConstructorError(
-                        None, None, f'the key "{key.value}" stands there twice', key.start_mark
-                    )
-                seen.add((key.tag, key.value))
+        keys = [key.value for key, _ in node.value if isinstance(key, ScalarNode) and key.value != "<<"]
+        self.repeated[node] = _repeated(keys)
         return node

@@ -8,18 +8,6 @@ from typing import Any
 
 from slm_lightning.spec.model import MemoryParams
 
-SLM_LAB_ALGORITHMS = (
-    *("Random", "Reinforce", "ActorCritic", "PPO", "SIL", "PPOSIL", "SARSA", "VanillaDQN", "DQNBase"),
-    *("DQN", "DoubleDQN", "HydraDQN", "SoftActorCritic", "CrossQ"),
-)
-SLM_LAB_MEMORIES = (
-    *("OnPolicyBatchReplay", "OnPolicyReplay", "OnPolicyCrossEntropy", "Replay", "PrioritizedReplay"),
-)
-SLM_LAB_NETS = (
-    *("MLPNet", "ConvNet", "RecurrentNet", "TorchArcNet", "DuelingMLPNet", "DuelingConvNet"),
-    "HydraMLPNet",
-)
-
 
 @dataclass(frozen=True)
 class Registry:
@@ -32,4 +20,6 @@ class Registry:
     algorithms: Mapping[str, type[Any]]
     nets: Mapping[str, type[Any]]
     memories: Mapping[str, type[MemoryParams]]
+    imitation_memories: Mapping[str, type[MemoryParams]]
+    """The memories of algorithms that imitate past episodes."""
     backends: frozenset[str]

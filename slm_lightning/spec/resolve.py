@@ -9,15 +9,11 @@ from typing import Any
 from slm_lightning.errors import SpecError
 from slm_lightning.spec.checks import Parts, check
 from slm_lightning.spec.load import RawSpec, load_spec
-from slm_lightning.spec.model import AgentSpec, EnvParams, MetaParams, Spec
+from slm_lightning.spec.model import AgentSpec, EnvParams, MetaParams, NetParams, NoNet, Spec
 from slm_lightning.spec.parse import plain_problems
-from slm_lightning.spec.registry import (
-    SLM_LAB_ALGORITHMS,
-    SLM_LAB_MEMORIES,
-    SLM_LAB_NETS,
-    Registry,
-)
+from slm_lightning.spec.registry import Registry
 from slm_lightning.spec.sections import Sections
+from slm_lightning.spec.slm_lab import GONE, as_meant
 
 
 def resolve(raw: RawSpec, registry: Registry) -> Spec:
@@ -25,12 +21,22 @@ def resolve(raw: RawSpec, registry: Registry) -> Spec:
     problems = plain_problems(raw.data)
     if problems:
         raise SpecError(problems)
-    sections = Sections(raw.data, {"": Spec, "agent": AgentSpec, "env": EnvParams, "meta": MetaParams})
+    data = raw.data if raw.native else as_meant(raw.data)[0]
+    sections = Sections(data, {"": Spec, "agent": AgentSpec, "env": EnvParams, "meta": MetaParams})
     algorithms = {name: kind.Params for name, kind in registry.algorithms.items()}
     nets = {name: kind.Params for name, kind in registry.nets.items()}
-    of_algorithm = sections.component("agent.algorithm", "name", algorithms, SLM_LAB_ALGORITHMS)
-    of_memory = sections.component("agent.memory", "name", registry.memories, SLM_LAB_MEMORIES)
-    of_net = sections.component("agent.net", "type", nets, SLM_LAB_NETS)
+    of_algorithm = sections.component("agent.algorithm", "name", algorithms, GONE)
+    imitates = of_algorithm is not None and of_algorithm.imitates
+    memories = registry.imitation_memories if imitates else registry.memories
+    of_memory = sections.component("agent.memory", "name", memories, GONE)
+    no_net = of_algorithm is not None and not of_algorithm.learns
+    if no_net and not (sections.get("agent.net") or {}).get("type"):
+        of_net: type[NetParams] | None = NoNet
+    else:
+        of_net = sections.component("agent.net", "type", nets, GONE)
+    of_critic = None
+    if sections.get("agent.critic_net", required=False) is not None:
+        of_critic = sections.component("agent.critic_net", "type", nets, GONE)
     sections.container("", Spec)
     sections.container("agent", AgentSpec)
     label = sections.text("agent.name")
@@ -39,6 +45,7 @@ def resolve(raw: RawSpec, registry: Registry) -> Spec:
         algorithm=sections.read("agent.algorithm", of_algorithm),
         memory=sections.read("agent.memory", of_memory),
         net=sections.read("agent.net", of_net),
+        critic_net=sections.read("agent.critic_net", of_critic) if of_critic else None,
         env=sections.read("env", EnvParams),
         meta=sections.read("meta", MetaParams),
         search=sections.get("search", required=False),
@@ -51,6 +58,7 @@ def resolve(raw: RawSpec, registry: Registry) -> Spec:
         "algorithm": parts.algorithm,
         "memory": parts.memory,
         "net": parts.net,
+        "critic_net": parts.critic_net,
     }
     return Spec.model_validate(
         {"name": raw.name, "agent": agent, "env": parts.env, "meta": parts.meta, "search": parts.search}

@@ -8,7 +8,7 @@ from typing import Any
 
 from slm_lightning.spec.checks import SEARCHABLE
 from slm_lightning.spec.load import NAME, SECTIONS
-from slm_lightning.spec.model import AgentSpec, EnvParams, MetaParams, Spec, SpecModel
+from slm_lightning.spec.model import AgentSpec, EnvParams, MetaParams, NoNet, Spec, SpecModel
 from slm_lightning.spec.registry import Registry
 
 Schema = dict[str, Any]
@@ -42,6 +42,13 @@ def json_schema(registry: Registry) -> Schema:
     defs["env"] = _section(EnvParams, defs)
     defs["meta"] = _section(MetaParams, defs)
     defs["agent"] = _section(AgentSpec, defs, own=("algorithm", "memory", "net"))
+    defs["agent"]["properties"]["critic_net"] = {"anyOf": [_ref("net"), {"type": "null"}]}
+    idle = [name for name, params in algorithms.items() if not params.learns]
+    named = {"properties": {"name": {"enum": idle}}, "required": ["name"]}
+    defs["agent"]["if"] = {"properties": {"algorithm": named}, "required": ["algorithm"]}
+    defs["agent"]["then"] = {"properties": {"net": {"anyOf": [_ref("net"), _section(NoNet, defs)]}}}
+    defs["agent"]["else"] = {"properties": {"net": defs["agent"]["properties"].pop("net")}}
+    defs["agent"]["properties"]["net"] = {"type": "object"}
     defs["spec"] = _section(Spec, defs, own=("agent", "env", "meta", "search"))
     defs["spec"]["required"].remove("name")
     return {

@@ -30,12 +30,13 @@ class Sections:
     """Reads the sections of one spec by their dotted paths and gathers every problem on the way.
 
     ``models`` are those of sections that are always there, by path. A key in the wrong place is sent
-    to the section that has it.
+    to the section that has it; one that only other components of the same section have is not read.
     """
 
     def __init__(self, data: dict[str, Any], models: Mapping[str, type[SpecModel]]):
         self.data = data
         self._homes: dict[str, str] = {}
+        self._of_others: dict[str, set[str]] = {}
         for path, model in models.items():
             self._learn_keys(path, model)
         self._found: dict[str, str] = {}
@@ -82,10 +83,10 @@ class Sections:
                 self._unknown(path, key, model, section or ())
 
     def component(
-        self, path: str, key: str, known: Mapping[str, type[Model]], elsewhere: Collection[str]
+        self, path: str, key: str, known: Mapping[str, type[Model]], gone: Collection[str]
     ) -> type[Model] | None:
-        """The model of what the section at ``path`` names by ``key``. ``elsewhere`` are names that SLM
-        Lab has."""
+        """The model of what the section at ``path`` names by ``key``. ``gone`` are names that no longer
+        mean anything."""
         section = self.get(path)
         if section is None:
             return None
@@ -93,6 +94,8 @@ class Sections:
         available = f"(available: {listed(known)})"
         if isinstance(name, str) and name in known:
             self._learn_keys(path, known[name])
+            all_keys = {key for model in known.values() for key in (*model.model_fields, *model.unread)}
+            self._of_others[path] = all_keys - known[name].model_fields.keys()
             return known[name]
         if key not in section:
             self._report_missing(where, f"missing {available}")
@@ -101,10 +104,10 @@ class Sections:
                 self._meant.add(where)
         elif not isinstance(name, str):
             self._report(where, f"expected text, not {shown(name)} {available}")
-        elif name in elsewhere:
-            self._report(where, f"{name} is not available in this version {available}")
+        elif name in gone:
+            self._report(where, f"{name} no longer exists, in SLM Lab neither")
         else:
-            kind, hint = path.rpartition(".")[2], did_you_mean(name, {*known, *elsewhere})
+            kind, hint = path.rpartition(".")[2], did_you_mean(name, known)
             self._report(where, f"unknown {kind} {shown(name)}{hint} {available}")
         return None
 
@@ -114,7 +117,8 @@ class Sections:
         section = self.get(path)
         if section is None or model is None:
             return None
-        given = {key: value for key, value in section.items() if key not in model.unread}
+        unread = model.unread.keys() | self._of_others.get(path, set())
+        given = {key: value for key, value in section.items() if key not in unread}
         before = len(self.problems)
         if model.model_config.get("extra") == "allow":
             self._misspelt(path, given, model)
@@ -146,7 +150,7 @@ class Sections:
             self._report(where, " ".join(str(error["ctx"]["error"]).split()))
         elif field is None:
             self._report(where, f"is not valid: {shown(value)}")
-        elif error["type"] == "missing":
+        elif error["type"] == "missing" and len(keys) == len(error["loc"]):
             self._report_missing(where, f"missing; expected {expectation(field)}")
         else:
             optional = not field.is_required() and isinstance(field.default, bool | int | float | str)

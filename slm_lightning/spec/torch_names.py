@@ -72,10 +72,10 @@ LR_SCHEDULERS: dict[str, type[lr_scheduler.LRScheduler]] = {
 LINEAR_SCHEDULES = ("LinearToZero", "LinearToMin")
 
 
-def check_net(net: NetParams) -> Iterator[Problem]:
-    """What PyTorch does not have, or would not make, of what ``agent.net`` names."""
+def check_net(net: NetParams, section: str) -> Iterator[Problem]:
+    """What PyTorch does not have, or would not make, of what the net section at ``section`` names."""
     for key, value in net:
-        path = f"agent.net.{key}"
+        path = f"{section}.{key}"
         if key == "init_fn" and value is not None and value not in INITIALISERS:
             yield Problem(path, unknown("initialiser", value, INITIALISERS))
         if key.endswith("activation"):
@@ -153,7 +153,7 @@ def _loss_refusal(kind: type[nn.Module], keywords: Mapping[str, Any]) -> str:
     def regress() -> None:
         kind(**keywords)(torch.zeros(2, requires_grad=True), torch.ones(2)).backward()
 
-    return _refusal(regress)
+    return refusal(regress)
 
 
 def _optimizer_refusal(
@@ -161,16 +161,16 @@ def _optimizer_refusal(
 ) -> str:
     """Why this optimizer cannot be made so; empty where it can."""
     make: Callable[..., torch.optim.Optimizer] = kind
-    return _refusal(lambda: make([nn.Parameter(torch.zeros(1, 1))], lr=lr, **keywords))
+    return refusal(lambda: make([nn.Parameter(torch.zeros(1, 1))], lr=lr, **keywords))
 
 
 def _scheduler_refusal(kind: type[lr_scheduler.LRScheduler], keywords: Mapping[str, Any]) -> str:
     """Why this learning-rate schedule cannot be made so; empty where it can."""
     make: Callable[..., lr_scheduler.LRScheduler] = kind
-    return _refusal(lambda: make(torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0), **keywords))
+    return refusal(lambda: make(torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0), **keywords))
 
 
-def _refusal(attempt: Callable[[], object]) -> str:
+def refusal(attempt: Callable[[], object]) -> str:
     """What ``attempt`` raises, on one line."""
     try:
         attempt()

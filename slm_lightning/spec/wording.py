@@ -105,6 +105,8 @@ def _describe(annotation: Any, metadata: Sequence[Any] = ()) -> str:
     if origin in (Union, types.UnionType):
         choices = list(dict.fromkeys(_describe(arg, metadata) for arg in args))
         return (", or " if any("," in choice for choice in choices) else " or ").join(choices)
+    if hasattr(annotation, "_fields"):
+        return f"[{', '.join(annotation._fields)}]"
     if origin is Literal:
         return " or ".join(shown(arg) for arg in args)
     if origin is list:

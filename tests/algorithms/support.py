@@ -9,7 +9,7 @@ from torch import Tensor
 
 from slm_lightning.algorithms import algorithms
 from slm_lightning.algorithms.agent import Agent, Info
-from slm_lightning.core import ActionSpec, Batch, EnvInfo
+from slm_lightning.core import ActionSpec, Batch, EnvInfo, Sample
 from slm_lightning.rl.exploration import random_action
 from tests.conftest import make_spec
 
@@ -28,11 +28,15 @@ def info(kind: str = "discrete", num_envs: int = 2) -> EnvInfo:
 
 
 def make_agent(
-    name: str, kind: str = "discrete", net: dict[str, Any] | None = None, **keys: Any
+    name: str,
+    kind: str = "discrete",
+    net: dict[str, Any] | None = None,
+    critic_net: dict[str, Any] | None = None,
+    **keys: Any,
 ) -> Agent:
     torch.manual_seed(0)
-    spec = make_spec({"name": name} | keys, net=net).agent
-    return algorithms()[name](spec.algorithm, spec.net, info(kind))
+    spec = make_spec({"name": name} | keys, net=net, critic_net=critic_net).agent
+    return algorithms()[name].build(spec, info(kind))
 
 
 def make_batch(kind: str = "discrete", steps: int = 6, num_envs: int = 2) -> Batch:
@@ -54,6 +58,30 @@ def make_batch(kind: str = "discrete", steps: int = 6, num_envs: int = 2) -> Bat
         truncated=truncated,
         version=0,
     )
+
+
+def make_sample(kind: str = "discrete", minibatches: int = 2, rows: int = 8) -> Sample:
+    """Noise as a replay memory gives it; some rows are terminal, and the weights differ."""
+    torch.manual_seed(2)
+    shape = (minibatches, rows)
+    actions = random_action(ACTIONS[kind], minibatches * rows, "cpu")
+    return Sample(
+        obs=torch.randn(*shape, OBS),
+        action=actions.view(*shape, *ACTIONS[kind].shape),
+        reward=torch.randn(shape),
+        next_obs=torch.randn(*shape, OBS),
+        terminated=torch.rand(shape) < 0.3,
+        discount=torch.full(shape, 0.9),
+        weight=torch.rand(shape),
+        place=torch.arange(minibatches * rows).view(shape),
+    )
+
+
+def experience(name: str, kind: str = "discrete") -> Batch | Sample:
+    """What the algorithm called ``name`` learns from."""
+    cls = algorithms()[name]
+    past = make_sample(kind) if cls.Params.imitates else None
+    return make_batch(kind)._replace(past=past) if cls.on_policy else make_sample(kind)
 
 
 class Recorder:

@@ -192,8 +192,10 @@ def test_schedules_are_taken_at_the_agents_frame():
 
 
 def test_no_entropy_schedule_is_no_bonus():
-    agent = make_agent("PPO", entropy_coef_spec=None)
-    assert agent.schedules()["entropy_coef"] == 0.0
+    agent = make_agent("PPO", entropy_coef_spec=None, training_epoch=1)
+    recorder, _ = learn(agent, make_batch())
+    assert recorder.calls[0][7] == 0
+    assert agent.schedules().keys() == {"clip_eps"}
 
 
 def test_percentile_advantages_are_divided_by_the_running_range():

@@ -78,6 +78,24 @@ class RewardedMatch(ObservedReward):
         return self.obs, 1.0 if action == int(self.obs[0] > 0) else -1.0, True, False, {}
 
 
+class BrightHalf(gym.Env):
+    """One step on an image whose left or right half is bright; reward 1 for the action that tells
+    which, 0 or 1, else -1."""
+
+    observation_space = spaces.Box(0, 255, (1, 6, 6), dtype=np.uint8)
+    action_space = spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.right = int(self.np_random.integers(2))
+        self.obs = np.zeros((1, 6, 6), dtype=np.uint8)
+        self.obs[..., 3 * self.right : 3 * self.right + 3] = 255
+        return self.obs, {}
+
+    def step(self, action):
+        return self.obs, 1.0 if action == self.right else -1.0, True, False, {}
+
+
 class EndlessReward(gym.Env):
     """Reward 1 for ever, shown the time modulo ``period``. With ``ending`` "terminated" it is over
     after ``period`` steps, with "truncated" only the recording is."""
@@ -161,3 +179,48 @@ class Counter(gym.Env):
         assert self.action_space.contains(action), action
         self.steps += 1
         return self._obs(), float(np.sum(action)), self.steps == self.length, False, {}
+
+
+class Cue(gym.Env):
+    """Six steps. The first shows -1 or 1, and the last rewards the action it asked for, 0 or 1; in
+    between there is nothing to see but the time. Who forgets earns one half on average."""
+
+    LENGTH = 6
+    observation_space = spaces.Box(-1, 1, (2,))
+    action_space = spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps, self.right = 0, int(self.np_random.integers(2))
+        return np.array([2 * self.right - 1, 0], dtype=np.float32), {}
+
+    def step(self, action):
+        self.steps += 1
+        over = self.steps == self.LENGTH
+        obs = np.array([0, self.steps / self.LENGTH], dtype=np.float32)
+        return obs, float(over and action == self.right), over, False, {}
+
+
+class Allowed(gym.Env):
+    """Eight steps; the reward is the number of the action, and the best of the four is never allowed.
+    Of the others a random choice is. One that is not allowed is an error."""
+
+    observation_space = spaces.Dict(
+        {"action_mask": spaces.MultiBinary(4), "number": spaces.Box(-9, 9, (2,))}
+    )
+    action_space = spaces.Discrete(4)
+
+    def _obs(self) -> dict[str, np.ndarray]:
+        self.mask = np.append(self.np_random.integers(2, size=3), 0).astype(np.int8)
+        self.mask[self.np_random.integers(3)] = 1
+        return {"action_mask": self.mask, "number": self.np_random.normal(size=2).astype(np.float32)}
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps = 0
+        return self._obs(), {}
+
+    def step(self, action):
+        assert self.mask[action], "not allowed"
+        self.steps += 1
+        return self._obs(), float(action), self.steps == 8, False, {}

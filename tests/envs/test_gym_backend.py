@@ -199,7 +199,7 @@ def test_an_unknown_environment_is_missing_and_similar_ones_are_named():
         open_env("CartPoll-v1")
     assert "CartPole-v1" in caught.value.hint
     with pytest.raises(MissingError) as caught:
-        open_env("Qwertyuiop-v0")
+        open_env("my_own_robot-v7")
     assert "env.entry_point" in caught.value.hint
 
 

@@ -248,6 +248,7 @@ class TestCheckpoints:
     ) -> None:
         """Here after every round, because no time at all passes between two."""
         monkeypatch.setattr("slm_lightning.callbacks.CHECKPOINT_SECONDS", 0)
+        monkeypatch.setattr("slm_lightning.callbacks.CHECKPOINT_SHARE", math.inf)
         spec = make_spec("PPO", meta={"log_frequency": 64})
         metrics = MetricLog(spec, tmp_path / "metrics.jsonl")
         seen: list[int] = []

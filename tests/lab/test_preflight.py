@@ -25,10 +25,17 @@ def refusal(spec: Any) -> LabError:
 
 class TestCheck:
     @pytest.mark.parametrize(
-        "env", ["CartPole-v1", "Pendulum-v1", probe("Identity", kind="multi_binary")]
+        ("env", "kind"),
+        [
+            ("CartPole-v1", "discrete"),
+            ("Pendulum-v1", "continuous"),
+            (probe("Identity", kind="multi_binary"), "multi_binary"),
+        ],
     )
-    def test_what_can_run(self, env: Any) -> None:
-        for algorithm in REGISTRY.algorithms:
+    def test_what_can_run(self, env: Any, kind: str) -> None:
+        able = [name for name, cls in REGISTRY.algorithms.items() if kind in cls.actions]
+        assert {"PPO", "Random"} <= set(able)
+        for algorithm in able:
             check(make_spec(algorithm, env))
 
     @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import torch
 from torch.testing import assert_close
 
 from slm_lightning.core import ActionSpec, EnvInfo
+from slm_lightning.errors import SpecError
 from slm_lightning.nets.actor_critic import ActorCriticNet, Policy
 from slm_lightning.nets.mlp import MLPNet
 from slm_lightning.rl.distributions import MultivariateNormal
@@ -74,6 +75,11 @@ def test_log_std_init_means_nothing_to_other_distributions():
 def test_action_pdtype_names_the_distribution(rng):
     policy = Policy(mlp(), env("continuous"), "MultivariateNormal")
     assert isinstance(policy(torch.randn(1, 4, generator=rng))[0], MultivariateNormal)
+
+
+def test_a_policy_cannot_be_learned_without_a_gradient():
+    with pytest.raises(SpecError, match=r"action_pdtype: Argmax has no gradient"):
+        Policy(mlp(), env("discrete"), "Argmax")
 
 
 def test_actor_and_critic_start_with_their_own_deviation():

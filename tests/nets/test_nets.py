@@ -12,7 +12,7 @@ from torch.testing import assert_close
 from slm_lightning.errors import SpecError
 from slm_lightning.nets.init import activation, gain_of, initialise
 from slm_lightning.nets.mlp import MLPNet
-from slm_lightning.nets.net import Net, regression_loss
+from slm_lightning.nets.net import Net, regression_loss, spectral_norm
 from slm_lightning.spec.model import LossSpec
 
 
@@ -143,3 +143,45 @@ def test_each_part_reads_its_own_keys():
 def test_with_use_same_optim_the_critic_reads_the_actors_keys():
     params = mlp(use_same_optim=True, actor_optim_spec={"lr": 2e-3}, critic_optim_spec={"lr": 3e-3})
     assert params.part("critic").optim_spec.lr == 2e-3
+
+
+@pytest.mark.parametrize("key", ["batch_renorm", "weight_norm"])
+def test_norms_of_this_lab_in_an_mlp(key, rng):
+    net = Net(mlp(init_fn="orthogonal_", hid_layers_activation="tanh", **{key: True}), (4,), [3])
+    kinds = [type(layer).__name__ for layer in net.body.layers]
+    between = ["Linear", "BatchRenorm1d", "Tanh"]
+    assert kinds == (between if key == "batch_renorm" else ["WeightNormLinear", "Tanh"]) * 2
+    first = net.body.layers[0]
+    assert_close(first.weight.T @ first.weight, torch.eye(4) * (5 / 3) ** 2, atol=1e-5, rtol=1e-5)
+    assert net(torch.randn(2, 4, generator=rng))[0].shape == (2, 3)
+
+
+def test_spectral_norm_bounds_the_last_hidden_layer_alone(rng):
+    net = Net(mlp(), (4,), [1])
+    with torch.no_grad():
+        net.body.layers[2].weight.mul_(10)
+    spectral_norm(net)
+    obs = torch.randn(6, 4, generator=rng)
+    for _ in range(50):
+        net(obs)
+    norms = [torch.linalg.matrix_norm(net.body.layers[i].weight, 2).item() for i in (0, 2)]
+    assert norms[1] == pytest.approx(1, abs=1e-3) and norms[0] != pytest.approx(1, abs=1e-3)
+    assert type(net.heads[0]) is nn.Linear
+    net.eval()
+    assert torch.equal(net(obs)[0], net(obs)[0])
+
+
+def test_spectral_norm_needs_a_hidden_layer():
+    with pytest.raises(
+        SpecError, match=r"agent\.algorithm\.spectral_norm: needs a linear hidden layer"
+    ):
+        spectral_norm(Net(mlp(hid_layers=[]), (4,), [1]))
+
+
+def test_parametrised_layers_are_initialised_through_their_own_form():
+    net = Net(mlp(), (4,), [1])
+    spectral_norm(net)
+    initialise(net.body.modules(), "ones_", "relu")
+    layer = net.body.layers[2].eval()
+    assert (layer.parametrizations.weight.original == 1).all()
+    assert (layer.bias == 0).all()

@@ -7,7 +7,14 @@ import json
 import pytest
 
 from slm_lightning.errors import SpecError, UsageError
-from slm_lightning.spec.load import RawSpec, load_spec, parse_assignments, read_specs, variables_in
+from slm_lightning.spec.load import (
+    RawSpec,
+    fill,
+    load_spec,
+    parse_assignments,
+    read_specs,
+    variables_in,
+)
 from tests.spec.conftest import PPO
 
 YAML = """
@@ -68,8 +75,28 @@ class TestFormats:
     def test_templates_are_no_specs(self, write):
         assert list(read_specs(write(YAML, "spec.yml"))) == ["one", "two"]
 
-    def test_an_entry_with_an_agent_is_a_spec_whatever_its_name(self, write):
+    def test_a_whole_spec_can_be_a_template(self, write):
+        assert list(read_specs(write({"_a": PPO, "_b": {"x": 1}, "c": PPO}))) == ["c"]
+
+    def test_but_where_there_is_nothing_else_it_is_a_spec(self, write):
         assert list(read_specs(write({"_a": PPO, "_b": {"x": 1}}))) == ["_a"]
+
+    @pytest.mark.parametrize(
+        "text, name",
+        [
+            ('{"a": {"agent": {"g": 1, "h": [{"i": 1, "i": 2}], "g": 2}}}', "spec.json"),
+            ("a:\n  agent:\n    g: 1\n    h: [{i: 1, i: 2}]\n    g: 2", "spec.yaml"),
+        ],
+    )
+    def test_of_a_key_given_twice_the_last_one_counts(self, write, text, name):
+        raw = load_spec(write(text, name))
+        assert raw.data["agent"] == {"g": 2, "h": [{"i": 2}]}
+        assert raw.repeated == ("agent.g", "agent.h.0.i")
+
+    def test_a_key_that_overrides_a_merged_one_is_no_second_one(self, write):
+        text = "_x: &x {a: 1}\n_y: &y {<<: *x, a: 2}\ns: {agent: {<<: *y, a: 3}}\nt: {agent: *y}"
+        assert load_spec(write(text, "spec.yaml"), "s").repeated == ()
+        assert load_spec(write(text, "spec.yaml"), "t").repeated == ()
 
     def test_schema_key_is_for_editors(self, write):
         assert list(read_specs(write({"$schema": "schema.json", "a": PPO}))) == ["a"]
@@ -185,7 +212,23 @@ class TestVariables:
 
     def test_a_bare_variable_in_json(self, write):
         message = message_of(write('{"a": {"agent": {"lr": ${lr}, "x": "${y}"}}}'))
-        assert "${lr} has no value" in message and message.endswith("add -s lr=VALUE")
+        assert 'agent.lr: "${lr}" has no value' in message
+        assert message.endswith("add -s lr=VALUE -s y=VALUE")
+
+    @pytest.mark.parametrize(
+        "line", ["x: ${n}", "x: [${n}, 1]", "x: {y: ${n}}", "x: {y: ${n} }", "x: [1, ${n}]"]
+    )
+    def test_a_bare_variable_in_yaml(self, write, line):
+        path = write(f"a:\n  agent: {{}}\n  {line}\nb: {{agent: {{}}}}", "spec.yaml")
+        assert load_spec(path, "b", {}).data == {"agent": {}}
+        assert load_spec(path, "a", {"n": "1e3"}).data["x"] in (1000, [1000, 1], [1, 1000], {"y": 1000})
+        assert '"${n}" has no value' in message_of(path, "a")
+
+    def test_filling_in_what_is_parsed(self, write):
+        variables = {"lr": "1e-3", "env": "ALE/Pong-v5"}
+        data = read_specs(write(self.SPEC))["a"]
+        assert fill(data, variables) == read_specs(write(self.SPEC), variables)["a"]
+        assert fill({"x": ["${y}", 1, None]}, variables) == {"x": ["${y}", 1, None]}
 
     def test_other_specs_may_keep_theirs(self, write):
         path = write({"a": {"agent": {}, "env": {}}, "b": {"agent": {"x": "${y}"}}})

@@ -93,6 +93,12 @@ def test_log_std_where_slm_lab_did_not_use_it(env, shared, text):
     assert text in note
 
 
+def test_an_atari_game_by_an_old_id():
+    told = "VideoPinball-v0 is played as ALE/VideoPinball-v5 is"
+    assert any(told in note for note in notes_of(set_at(PPO, "env.name", "VideoPinball-v0")))
+    assert not any("played as" in note for note in notes_of(set_at(PPO, "env.name", "ALE/Pong-v5")))
+
+
 def test_n_step_returns_of_episodes():
     assert notes_of(A2C) == []
     (note,) = notes_of(set_at(A2C, "agent.memory.name", "OnPolicyReplay"))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from slm_lightning.errors import SpecError
 from slm_lightning.registry import REGISTRY
-from slm_lightning.spec.load import RawSpec, load_spec, read_specs
+from slm_lightning.spec.load import RawSpec, load_spec, read_specs, variables_in
 from slm_lightning.spec.notes import notes
 from slm_lightning.spec.resolve import resolve, resolve_dict
 from tests.spec.conftest import A2C_ALGORITHM, PPO, drop_at, problems_of, resolved, set_at
@@ -80,7 +80,9 @@ def test_defaults_are_filled_in(ppo):
 
 @pytest.mark.parametrize("path, name", SHIPPED, ids=[name for _, name in SHIPPED])
 def test_shipped_specs_resolve_and_stay_the_same(path, name):
-    spec = resolve(load_spec(path, name), REGISTRY)
+    variables = {"env": "ALE/Pong-v5", "max_frame": "1e6"}
+    said = {key: variables[key] for key in variables_in(path)}
+    spec = resolve(load_spec(path, name, said), REGISTRY)
     assert resolve_dict(spec.to_dict(), REGISTRY) == spec
 
 
@@ -205,18 +207,23 @@ def test_every_problem_is_told_at_once(ppo):
 
 
 def test_problems_of_combinations_come_with_the_others(ppo):
-    ppo["agent"]["memory"]["name"] = "OnPolicyReplay"
-    ppo["meta"]["log_frequency"] = 0
+    ppo["agent"]["memory"]["name"] = "OnPolicyCrossEntropy"
+    ppo["meta"] |= {"log_frequency": 0, "seed": 0}
     assert problems_of(ppo).keys() == {"meta.log_frequency", "agent.memory.name", "env.num_envs"}
 
 
-def test_names_of_slm_lab_that_are_not_here(ppo):
+def test_keys_of_other_components_are_not_read(ppo):
+    ppo["agent"]["algorithm"] |= {"training_start_step": "soon", "alpha_lr": 1}
+    ppo["agent"]["memory"] |= {"alpha": None, "cross_entropy": 0.5}
+    ppo["agent"]["net"] |= {"seq_len": 4, "conv_hid_layers": []}
+    assert resolved(ppo) == resolved(PPO)
+
+
+def test_names_of_slm_lab_that_exist_no_more(ppo):
     problems = problems_of(set_at(ppo, "agent.algorithm.name", "HydraDQN"))
-    message = problems["agent.algorithm.name"]
-    assert message.startswith("HydraDQN is not available in this version (available: ActorCritic, PPO")
-    assert problems_of(set_at(ppo, "agent.net.type", "HydraMLPNet"))["agent.net.type"].endswith(
-        "(available: MLPNet)"
-    )
+    assert problems == {"agent.algorithm.name": "HydraDQN no longer exists, in SLM Lab neither"}
+    problems = problems_of(set_at(ppo, "env.name", "AntBulletEnv-v0"))
+    assert problems["env.name"].startswith("AntBulletEnv-v0 no longer exists: PyBullet's")
 
 
 def test_an_unknown_name_gets_the_nearest_and_the_list(ppo):

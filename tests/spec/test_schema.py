@@ -147,7 +147,7 @@ def test_what_runs_is_accepted(path, value):
         ("agent.memory.name", "Replay"),
         ("agent.net.hid_layers", [0]),
         ("agent.net.optim_spec.lr", 0),
-        ("agent.net.type", "ConvNet"),
+        ("agent.net.type", "HydraMLPNet"),
         ("env.num_envs", 0),
         ("meta.max_session", 2000),
         ("meta.max_sesion", 2),

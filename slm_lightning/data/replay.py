@@ -1,0 +1,237 @@
+"""Replay memories: a ring of the latest transitions in contiguous tensors on the training device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from slm_lightning.core import Batch, EnvInfo, Sample
+from slm_lightning.data.frames import FrameRing, first
+from slm_lightning.data.memory import PrioritizedReplay, Replay
+from slm_lightning.data.sequences import SequenceRows
+from slm_lightning.data.sum_tree import SumTree
+
+COLUMNS = ("action", "reward", "terminated", "truncated", "position", "age")
+
+
+class ReplayMemory:
+    """Transitions of ``N`` sub-environments, a vector step a row, drawn uniformly.
+
+    ``max_size`` is rounded up to whole vector steps. A transition is known by its place
+    ``(step % steps) * N + env``. Observations are kept as the agent saw them, normalised ones included.
+
+    Args: ``seq_len, hidden_size``: of an agent that remembers. Each transition is drawn together with
+    those before it, as the last of a sequence of ``seq_len`` steps: a minibatch has L · B rows, and its
+    observations are Sequences, which go on from what the agent remembered.
+    """
+
+    def __init__(
+        self,
+        params: Replay,
+        env: EnvInfo,
+        obs_dtype: torch.dtype,
+        gamma: float,
+        device: torch.device,
+        seq_len: int = 1,
+        hidden_size: int = 0,
+    ):
+        self.params, self.gamma = params, gamma
+        self.num_envs = env.num_envs
+        self.steps = -(-params.max_size // env.num_envs)
+        self.head = 0
+        """Vector steps ever added."""
+        self.tail = 0
+        """The oldest of them that is still here."""
+        self.sampled = 0
+        """Vector steps that had been added when the memory was last drawn from."""
+        shape = (self.steps, env.num_envs)
+        self.action = torch.empty(*shape, *env.action.shape, dtype=env.action.dtype, device=device)
+        self.reward = torch.empty(shape, device=device)
+        self.terminated = torch.empty(shape, dtype=torch.bool, device=device)
+        self.truncated = torch.empty(shape, dtype=torch.bool, device=device)
+        self.position = torch.empty(shape, dtype=torch.int64, device=device)
+        self.age = torch.empty(shape, dtype=torch.uint8, device=device)
+        self.frames = FrameRing(env, obs_dtype, self.steps, device)
+        self.sequences: SequenceRows | None = None
+        if hidden_size:
+            self.sequences = SequenceRows(self.steps, env.num_envs, seq_len, hidden_size, device)
+
+    def __len__(self) -> int:
+        """Transitions that can be drawn."""
+        return (self.head - self.tail) * self.num_envs
+
+    def add(self, batch: Batch) -> None:
+        """Takes in a rollout ``[T, N, ...]``, which follows the one before it."""
+        for t in range(len(batch.reward)):
+            row = self.head % self.steps
+            self.position[row], age = self.frames.append(batch.obs[t], batch.next_obs[t])
+            self.age[row] = age
+            self.action[row] = batch.action[t]
+            self.reward[row] = batch.reward[t]
+            self.terminated[row] = batch.terminated[t]
+            self.truncated[row] = batch.truncated[t]
+            if self.sequences is not None:
+                self.sequences.add(row, batch, t)
+            self.head += 1
+            self._forget()
+
+    def _forget(self) -> None:
+        self.tail = max(self.tail, self.head - self.steps)
+        while self.frames.lost(self.position[self.tail % self.steps]):
+            self.tail += 1
+
+    def sample(self, minibatches: int, progress: float = 0.0) -> Sample:
+        """``[K, B]`` transitions, drawn with replacement; ``progress`` is the share of training that
+        is done, in [0, 1]."""
+        index = self._draw(minibatches)
+        if self.params.use_cer:
+            self._combine(index[0])
+        self.sampled = self.head
+        weight = self._weight(index, progress)
+        if self.sequences is None:
+            return self._gather(index, weight)
+        windows = self.sequences.windows(index, self.tail, self.head)
+        rows = self._gather(windows.flatten(1), weight.repeat(1, windows.shape[1]))
+        obs, next_obs = self.sequences.gather(windows, rows.obs, rows.next_obs)
+        return rows._replace(obs=obs, next_obs=next_obs)
+
+    def feedback(self, index: Tensor, td_error: Tensor) -> None:
+        """Takes the TD errors ``[K, B]`` of a sample; a uniform draw has no use for them."""
+
+    def _draw(self, minibatches: int) -> Tensor:
+        shape = (minibatches, self.params.batch_size)
+        drawn = torch.randint(len(self), shape, device=self.reward.device)
+        return (self.tail * self.num_envs + drawn) % (self.steps * self.num_envs)
+
+    def _weight(self, index: Tensor, progress: float) -> Tensor:
+        return torch.ones(index.shape, device=index.device)
+
+    def _combine(self, index: Tensor) -> None:
+        """The newest transitions take the last places of one minibatch ``index [B]``."""
+        new = min((self.head - self.sampled) * self.num_envs, len(self), len(index))
+        newest = self.head * self.num_envs - 1 - torch.arange(new, device=index.device)
+        index[len(index) - new :] = newest % (self.steps * self.num_envs)
+
+    def _gather(self, index: Tensor, weight: Tensor) -> Sample:
+        """The transitions at ``index [K, B]``, with n-step returns that end where the episode or the
+        recording does."""
+        row, env = index // self.num_envs, index % self.num_envs
+        reward, last, discount = self._returns(row, env)
+        position, age = self.position[last, env], self.age[last, env].long()
+        return Sample(
+            obs=self.frames.read(self.position[row, env], env, self.age[row, env].long()),
+            action=self.action[row, env],
+            reward=reward,
+            next_obs=self.frames.read_next(position, env, age),
+            terminated=self.terminated[last, env],
+            discount=discount,
+            weight=weight,
+            place=index,
+        )
+
+    def _returns(self, row: Tensor, env: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """``Σ γ^i r``, the row of the last reward in it, and γ^m; all ``[K, B]``."""
+        n = self.params.num_step_returns
+        if n == 1:
+            reward = self.reward[row, env]
+            return reward, row, torch.full_like(reward, self.gamma)
+        ahead = torch.arange(n, device=row.device)
+        rows = (row[..., None] + ahead) % self.steps
+        age = (row - self.tail) % self.steps  # steps since the oldest
+        recorded = age[..., None] + ahead < self.head - self.tail
+        done = (self.terminated | self.truncated)[rows, env[..., None]]
+        ended_before = done.cumsum(-1) - done.long() > 0
+        counts = recorded & ~ended_before
+        reward = self.reward[rows, env[..., None]]
+        returns = torch.where(counts, reward * self.gamma**ahead, 0.0).sum(-1)
+        m = counts.sum(-1)
+        return returns, (row + m - 1) % self.steps, self.gamma**m
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that is kept; memory that was never written is not."""
+        used = min(self.head, self.steps)
+        columns = {name: first(getattr(self, name), used) for name in COLUMNS}
+        counters = {"head": self.head, "tail": self.tail, "sampled": self.sampled}
+        state = counters | columns | {"frames": self.frames.state_dict()}
+        sequences = self.sequences
+        return state if sequences is None else state | {"sequences": sequences.state_dict(used)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.head, self.tail, self.sampled = state["head"], state["tail"], state["sampled"]
+        for name in COLUMNS:
+            column = getattr(self, name)
+            column[: len(state[name])] = state[name].to(column.device)
+        self.frames.load_state_dict(state["frames"])
+        if self.sequences is not None:
+            self.sequences.load_state_dict(state["sequences"])
+
+
+class PrioritizedMemory(ReplayMemory):
+    """As :class:`ReplayMemory`, drawn in proportion to priorities (Schaul et al. 2016).
+
+    ``P(i) = p_i^α / Σ p^α`` with ``p = |δ| + ε``; new transitions enter with the highest priority so
+    far. ``w_i = (N P(i))^-β``, divided by the largest of the minibatch. Each minibatch takes one
+    transition from each of B equal stretches of the cumulated priorities.
+    """
+
+    params: PrioritizedReplay
+
+    def __init__(self, params: PrioritizedReplay, env: EnvInfo, *args: Any):
+        super().__init__(params, env, *args)
+        self.tree = SumTree(self.steps * self.num_envs, self.reward.device)
+        self.highest = torch.ones((), dtype=torch.float64, device=self.reward.device)
+
+    def add(self, batch: Batch) -> None:
+        before, start = self.tail, self.head
+        super().add(batch)
+        self._set(torch.arange(before, self.tail), torch.zeros_like(self.highest))
+        self._enter(max(start, self.tail))
+
+    def _enter(self, first: int) -> None:
+        """Gives what was added from vector step ``first`` on its priority."""
+        self._set(torch.arange(first, self.head), self.highest)
+
+    def _set(self, steps: Tensor, priority: Tensor) -> None:
+        """Gives all transitions of some vector steps one priority."""
+        if len(steps):
+            places = (steps % self.steps)[:, None] * self.num_envs + torch.arange(self.num_envs)
+            index = places.flatten().to(priority.device)
+            self.tree.set(index, priority.expand(len(index)))
+
+    def feedback(self, index: Tensor, td_error: Tensor) -> None:
+        """The drawn transitions take the priority of their new TD errors ``[K, B]``."""
+        priority = (td_error.detach().double().abs() + self.params.epsilon) ** self.params.alpha
+        self.highest = torch.maximum(self.highest, priority.max())
+        self.tree.set(index.flatten(), priority.flatten())
+
+    def _draw(self, minibatches: int) -> Tensor:
+        b = self.params.batch_size
+        noise = torch.rand(minibatches, b, dtype=torch.float64, device=self.reward.device)
+        stretch = (torch.arange(b, device=noise.device) + noise) / b
+        return self.tree.find((stretch * self.tree.total).flatten()).view(minibatches, b)
+
+    def _weight(self, index: Tensor, progress: float) -> Tensor:
+        beta = self.params.beta + (1 - self.params.beta) * progress
+        probability = self.tree.priority[index] / self.tree.total
+        weight = (len(self) * probability) ** -beta
+        return (weight / weight.amax(-1, keepdim=True)).float()
+
+    def state_dict(self) -> dict[str, Any]:
+        used = min(self.head, self.steps) * self.num_envs
+        priority = first(self.tree.priority, used)
+        return super().state_dict() | {"priority": priority, "highest": self.highest}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.highest = state["highest"].to(self.reward.device)
+        priority = state["priority"].to(self.reward.device)
+        self.tree.set(torch.arange(len(priority), device=priority.device), priority)
+
+
+def make_memory(params: Replay, *args: Any) -> ReplayMemory:
+    """The memory of section ``agent.memory``; arguments as :class:`ReplayMemory`."""
+    if isinstance(params, PrioritizedReplay):
+        return PrioritizedMemory(params, *args)
+    return ReplayMemory(params, *args)
