@@ -26,8 +26,8 @@ class FrameRing:
         self.stack = env.frame_stack if dtype == torch.uint8 else 1
         self.frame_shape = (env.obs_shape[0] // self.stack, *env.obs_shape[1:])
         self.roomy = torch.Size(self.frame_shape).numel() * dtype.itemsize <= SMALL
-        """Whether there is room for episodes of a single step; else for those of eight on average."""
-        self.length = self.stack + (2 * steps if self.roomy else steps + steps // 8)
+        """Whether there is room for episodes of a single step; else for those of sixteen on average."""
+        self.length = self.stack + (2 * steps if self.roomy else steps + steps // 16)
         self.frames = torch.zeros(
             self.length * self.num_envs, *self.frame_shape, dtype=dtype, device=device
         )

@@ -216,7 +216,7 @@ class TestStackedImages:
         assert torch.equal(found.next_obs, batch.next_obs[-kept:].flatten(0, 1))
 
     def test_a_tight_ring_forgets_what_it_cannot_show(self, monkeypatch):
-        """With room for an eighth more images than steps, episodes of one step push out old ones."""
+        """With room for a sixteenth more images than steps, episodes of one step push out old ones."""
         monkeypatch.setattr("slm_lightning.data.frames.SMALL", 0)
         batch = self.play(100, (1,))
         replay = self.memory(60)
