@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 from slm_lightning.errors import Problem
-from slm_lightning.spec.families import gone
+from slm_lightning.spec.families import gone, successor
 from slm_lightning.spec.model import (
     AlgorithmParams,
     EnvParams,
@@ -171,6 +171,8 @@ def _env(parts: Parts) -> Iterator[Problem]:
         return
     if (why := gone(env.name)) and env.entry_point is None:
         yield Problem("env.name", f"{env.name} no longer exists: {why}; MuJoCo has the like")
+    if (newer := successor(env.name)) and env.entry_point is None:
+        yield Problem("env.name", f"{env.name} is gone; write {newer}")
     for key, instead in TAKEN.items():
         if key in (env.model_extra or {}):
             yield Problem(f"env.{key}", f"is the lab's to give; {instead}")

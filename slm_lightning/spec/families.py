@@ -18,6 +18,16 @@ OLD_ATARI_GAMES = frozenset(_OLD_ATARI_GAMES.split())
 
 OLD_ATARI_ID = re.compile(r"([A-Z][A-Za-z]*?)(?:NoFrameskip|Deterministic)?-v([04])")
 
+OLDEST = {
+    **dict.fromkeys(("Pendulum", "FrozenLake", "FrozenLake8x8"), (1, 1)),
+    **dict.fromkeys(("LunarLander", "LunarLanderContinuous", "CarRacing"), (3, 3)),
+    **dict.fromkeys(("BipedalWalker", "BipedalWalkerHardcore"), (3, 3)),
+    **dict.fromkeys(("HalfCheetah", "Hopper", "Swimmer", "Walker2d", "Ant", "Humanoid"), (4, 5)),
+    **dict.fromkeys(("HumanoidStandup", "Reacher", "Pusher"), (4, 5)),
+    **dict.fromkeys(("InvertedPendulum", "InvertedDoublePendulum"), (4, 5)),
+}
+"""By environment, the oldest version that Gymnasium still makes and the newest."""
+
 
 def atari_id(name: str) -> str | None:
     """The id of the same Atari game as it is written today, ``ALE/<Game>-v5``; None for any other
@@ -35,6 +45,13 @@ def gone(name: str) -> str:
     if re.fullmatch(r"\w+BulletEnv-v\d+", name):
         return "PyBullet's environments were never ported to Gymnasium"
     return ""
+
+
+def successor(name: str) -> str | None:
+    """The id that replaces one of Gymnasium's which it no longer makes; None for any other."""
+    found = re.fullmatch(r"(\w+)-v(\d+)", name)
+    oldest, newest = OLDEST.get(found[1], (0, 0)) if found else (0, 0)
+    return f"{found[1]}-v{newest}" if found and int(found[2]) < oldest else None
 
 
 def default_backend(name: str) -> str:

@@ -14,7 +14,7 @@ from slm_lightning.errors import Problem, SpecError, UsageError
 from slm_lightning.spec.parse import SUFFIXES, Form, parse, read_text, repeated_keys
 from slm_lightning.spec.wording import did_you_mean, dotted, file_name, listed, name_of, shown
 
-NAME = re.compile(r"[a-z0-9_][a-z0-9_.-]{0,63}")
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 VARIABLE = re.compile(r"\$\{(\w+)\}")
 BARE_IN_YAML = re.compile(r"(?m)(?:(?<=[:,\[-] )|(?<=[\[,]))\$\{(\w+)\}(?=[ \t]*(?:[,\]}]|$))")
 TEXT = re.compile(r'"(\\.|[^"\\])*"')
@@ -27,7 +27,7 @@ class RawSpec:
 
     ``native`` says that it was written for this lab: it gives ``meta.seed``, which SLM Lab's specs do
     not have. ``repeated`` are the paths of keys that stand in it twice. Raises SpecError for a name
-    that is not 1 to 64 characters of ``a-z 0-9 _ . -``, and for a native spec with a key twice.
+    that is not 1 to 128 characters of ``A-Z a-z 0-9 _ . -``, and for a native spec with a key twice.
     """
 
     name: str
@@ -40,7 +40,7 @@ class RawSpec:
         if not NAME.fullmatch(self.name):
             raise SpecError.at(
                 "name",
-                f"{shown(self.name)} cannot name a spec; it takes 1 to 64 of a-z 0-9 _ . -"
+                f"{shown(self.name)} cannot name a spec; it takes 1 to 128 of A-Z a-z 0-9 _ . -"
                 " and begins with a letter, digit or _",
             )
         if self.native and self.repeated:

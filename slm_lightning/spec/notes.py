@@ -42,24 +42,19 @@ def notes(raw: RawSpec, spec: Spec) -> list[str]:
     return said
 
 
-def _unread(raw: dict[str, Any], spec: Spec) -> Iterator[str]:
-    agent = raw["agent"]
-    sections: list[tuple[str, dict[str, Any], SpecModel]] = [
-        ("agent.algorithm", agent["algorithm"], spec.agent.algorithm),
-        ("agent.memory", agent["memory"], spec.agent.memory),
-        ("agent.net", agent["net"], spec.agent.net),
-        ("env", raw["env"], spec.env),
-        ("meta", raw["meta"], spec.meta),
-    ]
-    if spec.agent.critic_net is not None:
-        sections.append(("agent.critic_net", agent["critic_net"], spec.agent.critic_net))
-    for path, given, section in sections:
-        own = type(section).model_fields.keys() | (section.model_extra or {}).keys()
-        name = getattr(section, "name", "") or getattr(section, "type", "")
-        for key in given:
-            reason = section.unread.get(key) or ("" if key in own else f"{name} has no such key")
-            if reason and given[key] not in (None, False):
-                yield f"{path}.{key} is not read: {reason}"
+def _unread(given: dict[str, Any], section: SpecModel, path: str = "") -> Iterator[str]:
+    """What the section ``given`` at ``path`` says and ``section``, read from it, does not hold."""
+    own = type(section).model_fields.keys() | (section.model_extra or {}).keys()
+    whose = path or "a spec"
+    if path.startswith("agent.") and path.count(".") == 1:
+        whose = getattr(section, "type", "") or getattr(section, "name", "")
+    for key, value in given.items():
+        where, inner = dotted(path, key), getattr(section, key, None) if key in own else None
+        reason = section.unread.get(key) or ("" if key in own else f"{whose} has no such key")
+        if reason and value not in (None, False):
+            yield f"{where} is not read: {reason}"
+        elif isinstance(inner, SpecModel) and isinstance(value, dict):
+            yield from _unread(value, inner, where)
 
 
 def _max_t(spec: Spec) -> Iterator[str]:

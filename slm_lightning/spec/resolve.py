@@ -22,7 +22,9 @@ def resolve(raw: RawSpec, registry: Registry) -> Spec:
     if problems:
         raise SpecError(problems)
     data = raw.data if raw.native else as_meant(raw.data)[0]
-    sections = Sections(data, {"": Spec, "agent": AgentSpec, "env": EnvParams, "meta": MetaParams})
+    sections = Sections(
+        data, {"": Spec, "agent": AgentSpec, "env": EnvParams, "meta": MetaParams}, strict=raw.native
+    )
     algorithms = {name: kind.Params for name, kind in registry.algorithms.items()}
     nets = {name: kind.Params for name, kind in registry.nets.items()}
     of_algorithm = sections.component("agent.algorithm", "name", algorithms, GONE)

@@ -24,6 +24,8 @@ Model = TypeVar("Model", bound=SpecModel)
 
 LIKENESS = 0.8
 """Where a section takes keys of its own, one as similar as this to a known key is a misspelling."""
+CERTAIN = 0.9
+"""The same where keys that nothing reads are let pass."""
 
 
 class Sections:
@@ -31,10 +33,12 @@ class Sections:
 
     ``models`` are those of sections that are always there, by path. A key in the wrong place is sent
     to the section that has it; one that only other components of the same section have is not read.
+    Unless ``strict``, so is one that nothing has, but where it is a known key, misspelt.
     """
 
-    def __init__(self, data: dict[str, Any], models: Mapping[str, type[SpecModel]]):
+    def __init__(self, data: dict[str, Any], models: Mapping[str, type[SpecModel]], strict: bool):
         self.data = data
+        self.strict = strict
         self._homes: dict[str, str] = {}
         self._of_others: dict[str, set[str]] = {}
         for path, model in models.items():
@@ -79,7 +83,7 @@ class Sections:
         """Checks that the section at ``path`` holds no keys but those of ``model``."""
         section = self.get(path) if path else self.data
         for key in section or ():
-            if key not in model.model_fields:
+            if key not in model.model_fields and not self._passes(key, model, section or ()):
                 self._unknown(path, key, model, section or ())
 
     def component(
@@ -120,6 +124,8 @@ class Sections:
         unread = model.unread.keys() | self._of_others.get(path, set())
         given = {key: value for key, value in section.items() if key not in unread}
         before = len(self.problems)
+        if not self.strict:
+            given = self._readable(given, model)
         if model.model_config.get("extra") == "allow":
             self._misspelt(path, given, model)
         try:
@@ -156,6 +162,28 @@ class Sections:
             optional = not field.is_required() and isinstance(field.default, bool | int | float | str)
             default = f" (default {shown(field.default)})" if optional else ""
             self._report(where, f"expected {expectation(field)}, not {shown(value)}{default}")
+
+    def _passes(self, key: str, model: type[SpecModel], present: Collection[str]) -> bool:
+        """Whether a key that a section does not have may be there, unread. It may not where it stands
+        for one that is missing, or is all but the same as one that is absent."""
+        if self.strict:
+            return False
+        absent = {name for name in model.model_fields if name not in present}
+        missing = {name for name in absent if model.model_fields[name].is_required()}
+        alike = any(similarity(key, name) >= CERTAIN for name in absent)
+        return not alike and closest(key, missing) is None
+
+    def _readable(self, section: dict[str, Any], model: type[SpecModel]) -> dict[str, Any]:
+        """The section without the keys that may be there unread, in it and in those within it."""
+        free, kept = model.model_config.get("extra") == "allow", {}
+        for key, value in section.items():
+            field = model.model_fields.get(key)
+            inner = _model_in(field.annotation) if field else None
+            if inner and isinstance(value, dict):
+                kept[key] = self._readable(value, inner)
+            elif field or free or not self._passes(key, model, section):
+                kept[key] = value
+        return kept
 
     def _unknown(self, path: str, key: str, model: type[SpecModel], present: Iterable[str]) -> None:
         absent = [name for name in model.model_fields if name not in present]

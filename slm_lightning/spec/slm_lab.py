@@ -7,9 +7,11 @@ sentence about it. A spec written for this lab (``RawSpec.native``) is taken as 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
+from slm_lightning.spec.checks import SEARCHABLE
 from slm_lightning.spec.load import copied
 from slm_lightning.spec.model import keyword
 from slm_lightning.spec.wording import dotted
@@ -32,6 +34,9 @@ LEFTOVERS: dict[str, tuple[str, ...]] = {
         *("normalize_state", "training_batch_epoch", "training_min_timestep", "use_gae", "use_nstep"),
     ),
     "agent.memory": ("stack_len",),
+    "env": (
+        *("frame_op", "frame_op_len", "image_downsize", "max_tick", "max_tick_unit", "save_frequency"),
+    ),
     "agent.net": (
         *("clip_grad", "cuda_id", "lr", "lr_anneal_timestep", "lr_decay", "lr_decay_frequency"),
         *("lr_decay_min_timestep", "update_weights"),
@@ -51,6 +56,9 @@ LEFTOVERS: dict[str, tuple[str, ...]] = {
     ),
 }
 """Keys that SLM Lab once read, or wrote into the specs it saved, by section."""
+
+DRAWN = re.compile(rf"((?:(?!__).)*[^_])__?({'|'.join((*SEARCHABLE, 'grid_search'))})")
+"""A key of ``search``, of which a single underscore before the distribution was a slip."""
 
 
 class Draft:
@@ -108,6 +116,46 @@ def _leftovers(draft: Draft) -> None:
     for path, keys in LEFTOVERS.items():
         for key in keys:
             draft.drop(dotted(path, key), "a key of older versions of SLM Lab")
+
+
+def _environment(draft: Draft) -> None:
+    """Keys that no environment of today takes, but something else does."""
+    frames = draft.number("env.frame_op_len")
+    if draft.get("env.frame_op") == "concat" and frames and draft.get("env.frame_stack") is None:
+        draft.put("env.frame_stack", frames, "taken from frame_op_len")
+        for key in ("frame_op", "frame_op_len"):
+            draft.section("env").pop(key)
+    if draft.section("env").pop("normalize_state", None) and draft.get("env.normalize_obs") is None:
+        draft.put("env.normalize_obs", True, "taken from normalize_state")
+    if draft.section("env").pop("scale_obs", None):
+        draft.put("agent.net.normalize", True, "taken from env.scale_obs, which divided images by 255")
+    if draft.get("env.reward_scale") == "sign":
+        draft.put("env.clip_reward", 1.0, "taken from reward_scale, which left the sign of rewards")
+        draft.section("env").pop("reward_scale")
+
+
+def _search(draft: Draft) -> None:
+    """Searches as SLM Lab 4 wrote them: sections in lists, grids, ``_choice`` for ``__choice``."""
+    found = draft.get("search")
+    if isinstance(found, dict):
+        draft.data["search"] = _searched(draft, "search", found)
+
+
+def _searched(draft: Draft, path: str, section: dict[str, Any]) -> dict[str, Any]:
+    read: dict[str, Any] = {}
+    for key, value in section.items():
+        where = dotted(path, key)
+        drawn = DRAWN.fullmatch(key) if isinstance(value, list) else None
+        if drawn and drawn[2] == "grid_search":
+            key = f"{drawn[1]}__choice"
+            draft.notes.append(f"{where}: drawn at random, as {key}; there is no grid search")
+        elif drawn and drawn[0] != f"{drawn[1]}__{drawn[2]}":
+            key = f"{drawn[1]}__{drawn[2]}"
+            draft.notes.append(f"{where}: read as {key}")
+        elif not drawn and isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict):
+            value = value[0]
+        read[key] = _searched(draft, where, value) if isinstance(value, dict) else value
+    return read
 
 
 def _distribution(draft: Draft) -> None:
@@ -182,7 +230,9 @@ def _nets(draft: Draft) -> None:
 
 
 READINGS: tuple[Callable[[Draft], None], ...] = (
+    _environment,
     _leftovers,
+    _search,
     _distribution,
     _temperature,
     _ppo,

@@ -247,6 +247,31 @@ CHANGES: dict[str, tuple[Spec, dict[str, Any]]] = {
             "meta.max_trial": 200,
         },
     ),
+    "search_old": (
+        PPO,
+        {
+            "search": {
+                "agent": [
+                    {
+                        "algorithm": {"lam_uniform": [0.9, 1.0], "gamma__grid_search": [0.9, 0.99]},
+                        "net": {"hid_layers__choice": [[64]]},
+                    }
+                ]
+            }
+        },
+    ),
+    "old_env_keys": (
+        A2C,
+        {
+            "env.frame_op": "concat",
+            "env.frame_op_len": 4,
+            "env.normalize_state": True,
+            "env.reward_scale": "sign",
+            "env.max_tick_unit": "total_t",
+        },
+    ),
+    "scaled_images": (CONV_A2C, {"env.scale_obs": True, f"{NET}.normalize": GONE}),
+    "Of_This_Lab": (A2C, {"curriculum": {"threshold": 0.8}, f"{NET}.lr_decay_rate": 0.9}),
     "search_stale": (
         DQN,
         {

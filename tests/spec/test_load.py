@@ -147,8 +147,7 @@ class TestNames:
             "../../x",
             "/etc/x",
             "a\0b",
-            "CON",
-            "a" * 65,
+            "a" * 129,
             "ppo 🙂",
             "",
             ".",
@@ -156,14 +155,14 @@ class TestNames:
             ".a",
             "-a",
             "a b",
-            "PPO",
+            "É",
             "a\n",
         ],
     )
     def test_names_are_never_paths(self, name):
         assert "cannot name a spec" in message_of({name: PPO}, name)
 
-    @pytest.mark.parametrize("name", ["ppo_cartpole", "a", "_x", "0", "a.b-c_d", "a" * 64])
+    @pytest.mark.parametrize("name", ["ppo_cartpole", "a", "_x", "0", "a.b-c_D", "PPO", "a" * 128])
     def test_good_names(self, name):
         assert load_spec({name: PPO}, name).name == name
 

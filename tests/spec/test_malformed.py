@@ -159,7 +159,8 @@ FAULTS: list[tuple[str, Any, str]] = [
     # search
     ("search", {"agent.algorithm.gamma": [0.9]}, None),
     ("search", {"agent": {"algorithm": {"gamma__unifrom": [0, 1]}}}, None),
-    ("search", {"env.num_envs__grid_search": [1, 2]}, None),
+    ("search", {"env.num_envs__grid": [1, 2]}, "unknown distribution"),
+    ("search", {"env.num_envs__log_uniform": [1, 2]}, 'did you mean "loguniform"?'),
     ("search", {"env.num_envs__choice": 4}, None),
     ("search", {"env.num_envs__choice": []}, None),
 ]

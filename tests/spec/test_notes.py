@@ -33,6 +33,13 @@ CASES = [
     ("agent.net.normalize", True, "normalize is not read"),
     ("meta.num_gpus", 1, "num_gpus is not read"),
     ("meta.random_seed", 3, 'random_seed is not read: write "seed"'),
+    ("curriculum", {"threshold": 0.8}, "curriculum is not read: a spec has no such key"),
+    ("agent.algorithm.hurry", 3, "agent.algorithm.hurry is not read: PPO has no such key"),
+    (
+        "agent.algorithm.clip_eps_spec.unit",
+        "s",
+        "unit is not read: agent.algorithm.clip_eps_spec has no",
+    ),
     ("env.max_t", 500, "end after 500 steps"),
     ("agent.net.actor_init_std", 0.01, "initialised with gain 0.01"),
     ("agent.net.critic_init_std", 1.0, "initialised with gain 1.0"),

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import gymnasium
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from slm_lightning.errors import SpecError
 from slm_lightning.registry import REGISTRY
+from slm_lightning.spec.families import OLDEST, successor
 from slm_lightning.spec.load import RawSpec, load_spec, read_specs, variables_in
 from slm_lightning.spec.notes import notes
 from slm_lightning.spec.resolve import resolve, resolve_dict
@@ -195,7 +197,7 @@ def test_every_problem_is_told_at_once(ppo):
     ppo["agent"]["net"]["optim_spec"]["lr"] = -1
     ppo["agent"]["memory"]["name"] = "OnPolicyReplay"
     ppo["env"]["max_frame"] = "many"
-    ppo["meta"]["max_session"] = True
+    ppo["meta"] |= {"max_session": True, "seed": 0}
     assert problems_of(ppo) == {
         "agnet": 'unknown key, did you mean "agent"?',
         "agent.algorithm.gama": 'unknown key, did you mean "gamma"?',
@@ -219,6 +221,56 @@ def test_keys_of_other_components_are_not_read(ppo):
     assert resolved(ppo) == resolved(PPO)
 
 
+UNREAD = {
+    "curriculum": {"threshold": 0.8},
+    "agent.notes": "fast",
+    "agent.algorithm.horizon_in_days": 3,
+    "agent.algorithm.clip_eps_spec.unit": "frame",
+    "agent.net.lr": 0.1,
+    "meta.num_envs": 4,
+}
+"""Keys that nothing has, or other sections."""
+
+
+def test_keys_of_no_component_are_let_pass_in_a_spec_of_slm_lab(ppo):
+    for path, value in UNREAD.items():
+        ppo = set_at(ppo, path, value)
+    assert resolved(ppo) == resolved(PPO)
+    assert problems_of(set_at(ppo, "meta.seed", 0)).keys() == UNREAD.keys()
+
+
+@pytest.mark.parametrize(
+    "path, misspelt",
+    [
+        ("agent.algorithm.time_horizon", "horizon"),  # which is required
+        ("agent.algorithm.val_loss_coef", "val_loss_coeff"),
+        ("agent.algorithm.clip_eps_spec.start_val", "start"),
+        ("agent.net.hid_layers_activation", "hidden_layers_activation"),
+        ("meta", "metta"),
+    ],
+)
+def test_but_not_misspellings_of_what_is_left_out(ppo, path, misspelt):
+    section, _, key = path.rpartition(".")
+    wrong = f"{section}.{misspelt}" if section else misspelt
+    data = set_at(drop_at(ppo, path), wrong, 1)
+    assert problems_of(data)[wrong] == f'unknown key, did you mean "{key}"?'
+
+
+@pytest.mark.parametrize("name", ["LunarLander-v2", "Pendulum-v0", "BipedalWalker-v2", "Hopper-v3"])
+def test_a_version_that_is_no_longer_made_names_the_new_one(ppo, name):
+    newest = problems_of(set_at(ppo, "env.name", name))["env.name"].removeprefix(
+        f"{name} is gone; write "
+    )
+    assert gymnasium.spec(newest).id == newest
+    assert newest.partition("-")[0] == name.partition("-")[0]
+
+
+def test_what_gymnasium_makes_is_not_gone():
+    made = [name for name, found in gymnasium.registry.items() if isinstance(found.entry_point, str)]
+    assert {name: successor(name) for name in made if successor(name)} == {}
+    assert all(f"{name}-v{newest}" in made for name, (_, newest) in OLDEST.items())
+
+
 def test_names_of_slm_lab_that_exist_no_more(ppo):
     problems = problems_of(set_at(ppo, "agent.algorithm.name", "HydraDQN"))
     assert problems == {"agent.algorithm.name": "HydraDQN no longer exists, in SLM Lab neither"}
@@ -238,7 +290,7 @@ def test_a_spec_of_slm_lab_4_is_recognised(ppo):
 def test_a_key_in_the_wrong_section_is_sent_home(ppo):
     ppo["agent"]["gamma"] = ppo["agent"]["algorithm"].pop("gamma")
     ppo["agent"]["algorithm"]["lr"] = 0.1
-    ppo["meta"]["num_envs"] = 4
+    ppo["meta"] |= {"num_envs": 4, "seed": 0}
     assert problems_of(ppo) == {
         "agent.gamma": "unknown key here; it belongs in agent.algorithm",
         "agent.algorithm.lr": "unknown key here; it belongs in agent.net.optim_spec",

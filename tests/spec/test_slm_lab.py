@@ -105,6 +105,17 @@ def test_a_search_that_makes_no_difference_is_told(findings):
     assert not any(line.startswith("search") for line in findings["search"].lines)
 
 
+def test_a_search_of_older_specs(findings):
+    searched = {"lam__uniform": [0.9, 1.0], "gamma__choice": [0.9, 0.99]}
+    sections = {"algorithm": searched, "net": {"hid_layers__choice": [[64]]}}
+    assert meant("search_old").search == {"agent": sections}
+    assert [line for line in findings["search_old"].lines if line.startswith("search.")] == [
+        "search.agent.algorithm.lam_uniform: read as lam__uniform",
+        "search.agent.algorithm.gamma__grid_search: drawn at random, as gamma__choice;"
+        " there is no grid search",
+    ]
+
+
 def test_notes_are_few(findings):
     assert all(len(set(f.lines)) == len(f.lines) for f in findings.values())
     usual = pairings().keys() | environments().keys()
@@ -142,6 +153,10 @@ def test_ppo_of_episodes():
         ("polyak_0.9", "agent.net.tau", pytest.approx(0.1)),
         ("head_init_plain", "agent.net.actor_init_std", None),
         ("critic_net_of_ppo", "agent.critic_net", None),
+        ("old_env_keys", "env.frame_stack", 4),
+        ("old_env_keys", "env.normalize_obs", True),
+        ("old_env_keys", "env.clip_reward", 1.0),
+        ("scaled_images", "agent.net.normalize", True),
         ("frames_text", "agent.net.lr_scheduler_spec.frame", 10_000_000),
     ],
 )
@@ -163,6 +178,9 @@ def test_a_resolved_spec_stays_the_same(name):
 def test_a_spec_of_this_lab_is_taken_as_it_stands():
     raw = load_spec({"test": set_at(ENTRIES["update_typo"], "meta.seed", 0)})
     with pytest.raises(Exception, match=r"update_frequency: expected a whole number"):
+        resolve(raw, REGISTRY)
+    raw = load_spec({"test": set_at(ENTRIES["search_old"], "meta.seed", 0)})
+    with pytest.raises(Exception, match=r"search\.agent: say how it is drawn"):
         resolve(raw, REGISTRY)
 
 
