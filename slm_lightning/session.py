@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lightning import LightningModule
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from slm_lightning.algorithms import algorithms
@@ -13,7 +13,7 @@ from slm_lightning.algorithms.agent import Agent, Info
 from slm_lightning.core import Batch, EnvInfo, Keys, Sample, Stream
 from slm_lightning.data.rollout_data import RolloutData
 from slm_lightning.data.workers import Agreement, Workers
-from slm_lightning.nets.optim import make_optimizer
+from slm_lightning.nets.optim import clip_gradients, forget_gradients, make_optimizer
 from slm_lightning.rl.normalizers import Normalizers
 from slm_lightning.rl.schedules import lr_schedule
 from slm_lightning.spec.model import Spec
@@ -28,6 +28,7 @@ class Session(LightningModule):
         self.automatic_optimization = False
         self.agent, self.normalizers = agent, normalizers
         self.workers = workers or Workers()
+        agent.workers = self.workers.size
         self.learners = agent.learners()
         self.version = 0
         """Rounds learned: which policy collected a batch."""
@@ -89,7 +90,7 @@ class Session(LightningModule):
         """
         names = (names,) if isinstance(names, str) else names
         for name in names:
-            self.optims[name].zero_grad(set_to_none=True)
+            forget_gradients(self.learners[name].parameters)
         loss, info = loss_fn(*tensors)
         loss.backward()
         info = {key: value.detach() for key, value in info.items()}
@@ -97,7 +98,7 @@ class Session(LightningModule):
         for name in names:
             parameters, net = self.learners[name]
             if net.clip_grad_val is not None:
-                info[f"grad_norm/{name}"] = nn.utils.clip_grad_norm_(parameters, net.clip_grad_val)
+                info[f"grad_norm/{name}"] = clip_gradients(parameters, net.clip_grad_val)
             self.optims[name].step()
             self.opt_step += 1
         return info

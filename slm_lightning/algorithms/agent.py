@@ -57,6 +57,8 @@ class Agent(nn.Module):
         self.distribution = distribution_for(env.action, params.action_pdtype)
         self.action_spec, self.mask_size = env.action, env.mask_size
         self.frame = self.round_start = 0
+        self.workers = 1
+        """Processes that train it together; a frame of each is a frame."""
 
     @classmethod
     def build(cls, spec: AgentSpec, env: EnvInfo) -> Self:

@@ -26,7 +26,8 @@ class OffPolicyActorCritic(Agent, ABC):
     """Acts at random before ``training_start_step``. Then each minibatch updates the critics, and every
     ``policy_delay``-th of all also the policy and the target nets.
 
-    Args: ``critic_net``: the section that describes the critics. ``start``: frames of random actions.
+    Args: ``critic_net``: the section that describes the critics. ``start``: frames of random actions,
+    each worker's own.
     """
 
     class Params(ReplayAlgorithmParams):
@@ -64,7 +65,7 @@ class OffPolicyActorCritic(Agent, ABC):
         return cls(spec.algorithm, spec.net, env, spec.critic_net or spec.net, start).eval()  # type: ignore[arg-type]
 
     def act(self, obs: Tensor, explore: bool = True) -> Tensor:
-        if explore and self.frame < self.start:
+        if explore and self.frame < self.start * self.workers:
             return random_action(self.action_spec, len(obs), obs.device)
         return self.act_by_policy(obs, explore)
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from slm_lightning.core import Batch, EnvInfo, Sample, Sequences
+from slm_lightning.core import Batch, EnvInfo
 from slm_lightning.data.memory import PrioritizedReplay
 from slm_lightning.data.replay import PrioritizedMemory
 from slm_lightning.rl.returns import discounted_sum
@@ -56,36 +56,12 @@ class EpisodeMemory(PrioritizedMemory):
         self.begun = torch.maximum(self.begun, torch.where(done, step[:, None] + 1, 0).amax(0))
         self.tree.set(self.newest, self.highest.expand(len(self.newest)))
 
-    def sample(self, minibatches: int, progress: float = 0.0) -> Sample:
-        """As ``ReplayMemory.sample``. Of an agent that remembers, the rows of a sequence that run still
-        have weight 0, and the last observation follows on what was remembered there."""
-        drawn = super().sample(minibatches, progress)
-        if self.sequences is None:
-            return drawn
-        row, env = drawn.place // self.num_envs, drawn.place % self.num_envs
-        last = self._returns(row, env)[1]
-        place = self.position[last, env], env, self.age[last, env].long()
-        parts = (
-            self.frames.read(*place),
-            self.frames.read_next(*place),
-            self.sequences.hidden[last, env],
-        )
-        ends = [
-            Sequences(obs[None], hidden, torch.zeros_like(i[None], dtype=torch.bool), next_obs[None])
-            for obs, next_obs, hidden, i in zip(*parts, drawn.place)
-        ]
-        return drawn._replace(next_obs=ends, weight=drawn.weight * (self.left[row, env] > 0))
-
-    def feedback(self, index: Tensor, td_error: Tensor) -> None:
-        finished = self.left.view(-1)[index] > 0
-        super().feedback(index[finished], td_error[finished])
-
     def _combine(self, index: Tensor) -> None:
         newest = self.newest[-len(index) :]
         index[len(index) - len(newest) :] = newest
 
     def _returns(self, row: Tensor, env: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        left = self.left[row, env].clamp(min=1)  # of what runs still, nothing is used
+        left = self.left[row, env]
         return self.ret[row, env], (row + left - 1) % self.steps, self.gamma**left
 
     def state_dict(self) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from slm_lightning.data.sequences import SequenceRows
 from slm_lightning.data.sum_tree import SumTree
 
 COLUMNS = ("action", "reward", "terminated", "truncated", "position", "age")
+LEAST_PRIORITY = 1e-30
+"""Of transitions without error where ε is 0: when no other is left, these are drawn."""
 
 
 class ReplayMemory:
@@ -186,23 +188,24 @@ class PrioritizedMemory(ReplayMemory):
     def add(self, batch: Batch) -> None:
         before, start = self.tail, self.head
         super().add(batch)
-        self._set(torch.arange(before, self.tail), torch.zeros_like(self.highest))
+        self._set(before, self.tail, torch.zeros_like(self.highest))
         self._enter(max(start, self.tail))
 
     def _enter(self, first: int) -> None:
         """Gives what was added from vector step ``first`` on its priority."""
-        self._set(torch.arange(first, self.head), self.highest)
+        self._set(first, self.head, self.highest)
 
-    def _set(self, steps: Tensor, priority: Tensor) -> None:
-        """Gives all transitions of some vector steps one priority."""
-        if len(steps):
-            places = (steps % self.steps)[:, None] * self.num_envs + torch.arange(self.num_envs)
-            index = places.flatten().to(priority.device)
+    def _set(self, start: int, end: int, priority: Tensor) -> None:
+        """Gives all transitions of the vector steps ``[start, end)`` one priority."""
+        if start < end:
+            places = torch.arange(start * self.num_envs, end * self.num_envs, device=priority.device)
+            index = places % (self.steps * self.num_envs)
             self.tree.set(index, priority.expand(len(index)))
 
     def feedback(self, index: Tensor, td_error: Tensor) -> None:
         """The drawn transitions take the priority of their new TD errors ``[K, B]``."""
-        priority = (td_error.detach().double().abs() + self.params.epsilon) ** self.params.alpha
+        error = td_error.detach().double().abs() + self.params.epsilon
+        priority = (error**self.params.alpha).clamp(min=LEAST_PRIORITY)
         self.highest = torch.maximum(self.highest, priority.max())
         self.tree.set(index.flatten(), priority.flatten())
 

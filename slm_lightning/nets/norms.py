@@ -5,22 +5,39 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
+MODELESS = frozenset(
+    {
+        *(nn.Sequential, nn.ModuleList, nn.Identity, nn.Flatten, nn.Linear, nn.Conv2d, nn.LayerNorm),
+        *(nn.ReLU, nn.LeakyReLU, nn.ELU, nn.SELU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid),
+    }
+)
+"""Modules that compute the same in both modes. They need not be told, which takes longer than a small
+layer's pass."""
+_told: WeakKeyDictionary[nn.Module, list[nn.Module]] = WeakKeyDictionary()
+"""The others within each net."""
+
 
 @contextmanager
 def batch_statistics(net: nn.Module) -> Iterator[None]:
     """``net`` in train mode, then in eval mode again: what it computes within is normalised by the
     statistics of the batch, which it takes in."""
-    net.train()
+    if net not in _told:
+        within = [module for module in net.modules() if module is not net]
+        _told[net] = [module for module in within if type(module) not in MODELESS]
+    for module in (net, *_told[net]):
+        module.training = True
     try:
         yield
     finally:
-        net.eval()
+        for module in (net, *_told[net]):
+            module.training = False
 
 
 class BatchRenorm1d(nn.Module):

@@ -25,10 +25,11 @@ class TargetNet(nn.Module):
     def forward(self, *inputs):
         return self.net(*inputs)
 
-    def follow(self, online: nn.Module, start: int, end: int) -> None:
-        """What is due for the frames ``[start, end)``, in which the online net has not changed."""
+    def follow(self, online: nn.Module, start: int, end: int, workers: int = 1) -> None:
+        """What is due for the frames ``[start, end)`` of all workers, in which the online net has not
+        changed."""
         if self.params.update_type == "polyak":
-            vector_steps = (end - start) // self.num_envs
+            vector_steps = (end - start) // (self.num_envs * workers)
             self.blend(online, 1 - (1 - self.params.tau) ** vector_steps)
         elif (end - 1) // self.params.update_frequency > (start - 1) // self.params.update_frequency:
             self.blend(online, 1.0)

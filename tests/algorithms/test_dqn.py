@@ -112,6 +112,13 @@ class TestTarget:
         agent.target.follow(agent.q, 8, 12)
         assert agent.target(torch.zeros(1, 4))[0].tolist() == pytest.approx([7.0, 9.0, 0.0])
 
+    def test_a_vector_step_is_one_of_all_workers(self):
+        """Two workers of two sub-environments, four frames: one step of τ = 0.25."""
+        agent = make_agent("DQN", net={"update_type": "polyak", "polyak_coef": 0.25})
+        table(agent, [16.0, 0.0, 0.0], [0.0, 16.0, 0.0])
+        agent.target.follow(agent.q, 8, 12, workers=2)
+        assert agent.target(torch.zeros(1, 4))[0].tolist() == pytest.approx([4.0, 12.0, 0.0])
+
     @pytest.mark.parametrize(("coef", "tau"), [(0.005, 0.005), (0.5, 0.5), (0.9, 0.1), (0.0, 1.0)])
     def test_older_specs_gave_the_weight_of_the_target_net(self, coef, tau):
         agent = make_agent("DQN", net={"update_type": "polyak", "polyak_coef": coef})

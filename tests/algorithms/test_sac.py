@@ -233,8 +233,9 @@ def test_log_alpha_is_stepped_as_the_actor_but_for_rate_decay_and_clipping():
 def test_actions_are_uniform_until_learning_starts(name):
     agent = make_agent(name, "continuous", training_start_step=50)
     obs = torch.ones(4000, OBS)
-    for frame, uniform in ((0, True), (49, True), (50, False)):
-        agent.frame = frame
+    cases = ((0, 1, True), (49, 1, True), (50, 1, False), (99, 2, True), (100, 2, False))
+    for frame, workers, uniform in cases:
+        agent.frame, agent.workers = frame, workers
         action = agent.act(obs)
         spread = math.sqrt(1 / 3)
         assert (abs(action.std().item() - spread) < 0.02 and abs(action.mean()) < 0.05) == uniform

@@ -20,11 +20,11 @@ from tests.support import equal
 GAMMA = 0.5
 
 
-def past_memory(num_envs: int = 3, max_size: int = 60, hidden_size: int = 0, **keys) -> EpisodeMemory:
+def past_memory(num_envs: int = 3, max_size: int = 60, **keys) -> EpisodeMemory:
     name = {"name": "OnPolicyBatchReplay", "max_size": max_size}
     params = BatchWithPast(**PAST | name | keys).past
     env = EnvInfo("x", num_envs, (2,), torch.float32, ActionSpec("discrete", (2,)))
-    return EpisodeMemory(params, env, torch.float32, GAMMA, torch.device("cpu"), 3, hidden_size)
+    return EpisodeMemory(params, env, torch.float32, GAMMA, torch.device("cpu"))
 
 
 def drawable(memory: EpisodeMemory) -> Sample:
@@ -168,26 +168,6 @@ def test_the_newest_episodes_stand_in_the_first_minibatch():
     never = torch.zeros(1, 3, dtype=torch.bool)
     memory.add(play.play(1)._replace(terminated=never, truncated=never))
     assert len(memory.newest) == 0
-
-
-def test_of_an_agent_that_remembers_the_end_follows_on_what_it_remembered_there():
-    memory, play = past_memory(hidden_size=1), Counters((4, 1, 30))
-    batch = play.play(8)
-    hidden = batch.obs.sum(-1, keepdim=True)  # as good as any
-    memory.add(batch._replace(hidden=hidden))
-    torch.manual_seed(0)
-    sample = memory.sample(1)
-    (ends,) = sample.next_obs
-    running = memory.left.view(-1)[sample.place[0]] == 0
-    assert running.any() and not running.all()
-    assert (sample.weight[0][running] == 0).all() and (sample.weight[0][~running] == 1).all()
-    assert ends.obs.shape == (1, sample.place.numel(), 2) and not ends.start.any()
-    assert torch.equal(ends.hidden[:, 0], ends.obs[0].sum(-1))
-    last = ends.next_obs[0][~running]
-    assert torch.equal(last, ends.obs[0][~running] + torch.tensor([0.0, 1.0]))
-    assert last[:, 1].tolist() == [play.lengths[int(episode) % 3] for episode in last[:, 0]]
-    memory.feedback(sample.place, torch.ones(sample.place.shape))
-    assert (memory.tree.priority > 0).sum() == (memory.left > 0).sum()
 
 
 class TestBestEpisodes:

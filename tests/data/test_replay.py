@@ -186,6 +186,17 @@ class TestPrioritized:
             assert (replay.tree.priority[: len(replay)] > 0).all()
             assert (replay.tree.priority[60:] == 0).all()
 
+    def test_where_nothing_has_an_error_all_are_drawn_alike(self):
+        replay, play = prioritized(), Counters()
+        replay.add(play.play(5))
+        every = torch.arange(5 * N)
+        replay.feedback(every, torch.zeros(5 * N))
+        sample = replay.sample(100)
+        assert set(sample.place.flatten().tolist()) == set(every.tolist())
+        assert (sample.weight == 1).all()
+        replay.feedback(every[:1], torch.ones(1))
+        assert (replay.sample(100).place == 0).all()
+
 
 class TestStackedImages:
     """Images of one pixel whose value counts frames; a stack of three of them is an observation."""

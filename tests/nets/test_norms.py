@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import gc
 import pickle
+import weakref
 
 import pytest
 import torch
@@ -12,10 +14,12 @@ from torch.testing import assert_close
 
 from slm_lightning.nets.mlp import MLPNet
 from slm_lightning.nets.norms import (
+    MODELESS,
     BatchRenorm1d,
     LazyBatchRenorm1d,
     LazyWeightNormLinear,
     WeightNormLinear,
+    batch_statistics,
 )
 
 X = torch.tensor([[2.0], [6.0]])  # μ_B = 4, σ_B² = 4
@@ -155,3 +159,25 @@ def test_an_mlps_batch_renorm_is_crossqs():
     (norm,) = (layer for layer in net.layers if isinstance(layer, BatchRenorm1d))
     settings = (norm.momentum, norm.eps, norm.r_max, norm.d_max, norm.warmup_steps)
     assert settings == (0.01, 1e-3, 3, 5, 100_000)
+
+
+def test_only_what_knows_two_modes_is_told_of_them():
+    net = nn.Sequential(
+        nn.Linear(2, 3), nn.Sequential(nn.BatchNorm1d(3), nn.Dropout(), nn.Tanh())
+    ).eval()
+    for _ in range(2):
+        with batch_statistics(net):
+            assert [module.training for module in net[1]] == [True, True, False]
+        assert not any(module.training for module in net.modules())
+    remembered = weakref.ref(net)
+    del net
+    gc.collect()
+    assert remembered() is None
+
+
+@pytest.mark.parametrize("kind", sorted(MODELESS, key=lambda kind: kind.__name__))
+def test_the_others_compute_the_same_in_both(kind):
+    arguments = {nn.Linear: (4, 2), nn.Conv2d: (3, 2, 1), nn.LayerNorm: (4,)}.get(kind, ())
+    module, x = kind(*arguments), torch.randn(2, 3, 4, 4)
+    if kind is not nn.ModuleList:  # which computes nothing
+        assert torch.equal(module.train()(x), module.eval()(x))

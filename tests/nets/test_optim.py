@@ -8,7 +8,7 @@ from torch import nn
 
 from slm_lightning.nets.mlp import MLPNet
 from slm_lightning.nets.net import Learner
-from slm_lightning.nets.optim import make_optimizer
+from slm_lightning.nets.optim import clip_gradients, forget_gradients, make_optimizer
 
 
 def make(**optim_spec) -> torch.optim.Optimizer:
@@ -37,3 +37,17 @@ def test_the_fused_step_is_taken_unless_the_spec_says_otherwise(name):
 def test_hogwild_names_are_the_plain_optimizers():
     assert type(make(name="GlobalAdam")) is torch.optim.Adam
     assert type(make(name="GlobalRMSprop")) is torch.optim.RMSprop
+
+
+@pytest.mark.parametrize("limit", [0.1, 100.0])
+def test_clipping_is_that_of_torch(limit):
+    ours = [nn.Parameter(torch.randn(5, 3)), nn.Parameter(torch.randn(4)), nn.Parameter(torch.ones(2))]
+    theirs = [nn.Parameter(parameter.detach().clone()) for parameter in ours]
+    for parameters in (ours, theirs):
+        sum(parameter.square().sum() for parameter in parameters[:2]).backward()
+    assert torch.equal(clip_gradients(ours, limit), nn.utils.clip_grad_norm_(theirs, limit))
+    for mine, other in zip(ours[:2], theirs):
+        assert torch.equal(mine.grad, other.grad)
+    assert ours[2].grad is None
+    forget_gradients(ours)
+    assert all(parameter.grad is None for parameter in ours)
