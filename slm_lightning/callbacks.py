@@ -156,6 +156,7 @@ class MetricLog(AfterRound):
         if rows or diverged:
             self._write(rows or [self._row(data.frame, episodes)], session)
         if diverged:
+            _blame_environment(data)
             raise DivergedError(
                 f"the loss is {session.info['loss'].item()} at frame {data.frame}", CALMER
             )
@@ -294,6 +295,18 @@ class Progress(AfterRound):
 def last_of(rank: int, version: int | str) -> str:
     """Name of the ckpt-last of worker ``rank`` (but the first) that belongs to round ``version``."""
     return f"ckpt-last.worker-{rank}.round-{version}.ckpt"
+
+
+def _blame_environment(data: RolloutData) -> None:
+    """Raises DivergedError where what was collected last is not finite itself."""
+    assert data.collector is not None
+    latest = data.collector.latest
+    for name in ("obs", "reward", "next_obs") if latest is not None else ():
+        if not getattr(latest, name).isfinite().all():
+            raise DivergedError(
+                f"the environment gave a {name} that is not finite, by frame {data.frame}",
+                f"look into {data.env.info.name}",
+            )
 
 
 def _refuse_broken(session: Session, frame: int) -> None:

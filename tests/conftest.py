@@ -76,7 +76,7 @@ ALGORITHMS: dict[str, dict[str, Any]] = {
     },
     "SARSA": {"gamma": 0.99, "training_frequency": 8, **EPSILON},
     "Random": {},
-    **dict.fromkeys(("VanillaDQN", "DQN", "DQNBase", "DoubleDQN"), Q_LEARNING),
+    **dict.fromkeys(("VanillaDQN", "DQN", "DoubleDQN"), Q_LEARNING),
     "QRDQN": {**Q_LEARNING, "num_quantiles": 8},
     **dict.fromkeys(("SoftActorCritic", "CrossQ", "TD3"), OFF_POLICY),
 }

@@ -57,7 +57,7 @@ def folder(name: str) -> set[str]:
 
 def test_every_algorithm_has_a_folder():
     assert {path.name for path in SPECS.iterdir()} == set(ALGORITHMS)
-    assert set(ALGORITHMS.values()) == set(REGISTRY.algorithms) - {"DQNBase"}
+    assert set(ALGORITHMS.values()) == set(REGISTRY.algorithms)
 
 
 def test_every_kind_of_algorithm_is_there_for_its_environments():

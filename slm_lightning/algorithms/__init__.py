@@ -9,17 +9,13 @@ from collections.abc import Iterator
 
 from slm_lightning.algorithms.agent import Agent
 
-ALIASES = {"DQNBase": "DQN"}
-"""Other names that SLM Lab has."""
-
 
 def algorithms() -> dict[str, type[Agent]]:
     """Every algorithm of this package by the name a spec calls it; an abstract class is what
     several have in common."""
     for module in pkgutil.iter_modules(__path__, f"{__name__}."):
         importlib.import_module(module.name)
-    found = {cls.__name__: cls for cls in _descendants(Agent) if not inspect.isabstract(cls)}
-    return found | {alias: found[name] for alias, name in ALIASES.items()}
+    return {cls.__name__: cls for cls in _descendants(Agent) if not inspect.isabstract(cls)}
 
 
 def _descendants(cls: type[Agent]) -> Iterator[type[Agent]]:

@@ -49,6 +49,8 @@ class Collector:
         self.tells_over = False
         """Whether the environment says where games end, other than by the ends of episodes."""
         self.buffers: Batch | None = None
+        self.latest: Batch | None = None
+        """The rollout collected last."""
         if state is None:
             self.obs = self._observe("obs", refuse_dead_ends(env.reset(), env.info))
         else:
@@ -177,7 +179,8 @@ class Collector:
         start = self.frame - steps * self.frames_per_step
         episodes = self.tracker.update(batch.reward, batch.ended, start)
         reward = self.normalizers.reward(batch.reward, batch.terminated)
-        return batch._replace(reward=reward), episodes
+        self.latest = batch._replace(reward=reward)
+        return self.latest, episodes
 
 
 def refuse_dead_ends(obs: Any, env: EnvInfo) -> Any:

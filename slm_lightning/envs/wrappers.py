@@ -64,7 +64,9 @@ class ObsMap:
                 "env.name", f"{name} masks {kind} actions; only those of a Discrete space can be masked"
             )
         if size != actions.n:
-            raise SpecError.at("env.name", f"{name} masks {size} actions but has {actions.n}")
+            raise SpecError.at(
+                "env.name", f"{name} has {actions.n} actions, but an action_mask of {size} entries"
+            )
         _check_flat(name, rest)
         flat: Any = spaces.flatten_space(rest)
         self.space = MaskedBox(flat.low, flat.high, size)

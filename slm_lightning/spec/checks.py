@@ -135,15 +135,12 @@ def _recurrent(parts: Parts) -> Iterator[Problem]:
 def _memory(parts: Parts) -> Iterator[Problem]:
     if not parts.memory:
         return
-    name = parts.memory.name
-    if parts.algorithm:
-        learner = parts.algorithm.name
-        allowed = parts.registry.algorithms[learner].memories
-        if name not in allowed:
-            yield Problem(
-                "agent.memory.name",
-                f"{learner} (agent.algorithm.name) cannot learn from {name}; choose {listed(allowed)}",
-            )
+    name, keys = parts.memory.name, dict(parts.memory)
+    if parts.memory.replay and keys["batch_size"] > keys["max_size"]:
+        yield Problem(
+            "agent.memory.batch_size",
+            f"expected at most max_size, {keys['max_size']}, not {keys['batch_size']}",
+        )
     learns = parts.algorithm is None or parts.algorithm.learns
     if parts.env and parts.env.num_envs > 1 and parts.memory.whole_episodes and learns:
         yield Problem(
@@ -225,7 +222,7 @@ def _sizes(parts: Parts) -> Iterator[Problem]:
     if size:
         each = BYTES_PER_FRAME + 4 * (parts.net.state_size if parts.net else 0)
         yield from too_large("agent.memory.max_size", f"{short(size)} transitions", size * each)
-    if env and algorithm and not (parts.memory and parts.memory.replay):
+    if env and algorithm and parts.memory and not parts.memory.replay:
         horizon = algorithm.horizon
         what = f"a rollout of {short(horizon)} steps in {env.num_envs} environments (env.num_envs)"
         yield from too_large("agent.algorithm", what, horizon * env.num_envs * BYTES_PER_FRAME)

@@ -25,7 +25,7 @@ WITHOUT_LIVES = frozenset(
     )
 )
 """Atari games that have none to lose."""
-WITH_TARGET = frozenset({"DQN", "DQNBase", "DoubleDQN", "SoftActorCritic"})
+WITH_TARGET = frozenset({"DQN", "DoubleDQN", "SoftActorCritic"})
 """Algorithms of SLM Lab that have target nets."""
 
 
@@ -223,7 +223,7 @@ def _exploration(spec: Spec) -> Iterator[str]:
 
 def _algorithm(spec: Spec) -> Iterator[str]:
     name, workers = spec.agent.algorithm.name, spec.meta.distributed
-    if name in ("DQN", "DQNBase"):
+    if name == "DQN":
         yield "agent.algorithm.name: DQN is now Mnih's; SLM Lab's was the same as DoubleDQN (Q22)"
     if name in ("SIL", "PPOSIL"):
         yield (

@@ -14,6 +14,7 @@ from slm_lightning.spec.parse import plain_problems
 from slm_lightning.spec.registry import Registry
 from slm_lightning.spec.sections import Sections
 from slm_lightning.spec.slm_lab import GONE, as_meant
+from slm_lightning.spec.wording import listed
 
 
 def resolve(raw: RawSpec, registry: Registry) -> Spec:
@@ -31,6 +32,8 @@ def resolve(raw: RawSpec, registry: Registry) -> Spec:
     imitates = of_algorithm is not None and of_algorithm.imitates
     memories = registry.imitation_memories if imitates else registry.memories
     of_memory = sections.component("agent.memory", "name", memories, GONE)
+    if of_algorithm and of_memory and not _fits(sections, registry):
+        of_memory = None  # whose own keys are of no interest then
     no_net = of_algorithm is not None and not of_algorithm.learns
     if no_net and not (sections.get("agent.net") or {}).get("type"):
         of_net: type[NetParams] | None = NoNet
@@ -65,6 +68,19 @@ def resolve(raw: RawSpec, registry: Registry) -> Spec:
     return Spec.model_validate(
         {"name": raw.name, "agent": agent, "env": parts.env, "meta": parts.meta, "search": parts.search}
     )
+
+
+def _fits(sections: Sections, registry: Registry) -> bool:
+    """Whether the algorithm learns from the memory, both of which exist; else that is a problem."""
+    learner = (sections.get("agent.algorithm") or {})["name"]
+    memory = (sections.get("agent.memory") or {})["name"]
+    allowed = registry.algorithms[learner].memories
+    if memory not in allowed:
+        sections.report(
+            "agent.memory.name",
+            f"{learner} (agent.algorithm.name) cannot learn from {memory}; choose {listed(allowed)}",
+        )
+    return memory in allowed
 
 
 def resolve_dict(data: Mapping[str, Any], registry: Registry) -> Spec:

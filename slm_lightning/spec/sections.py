@@ -65,9 +65,9 @@ class Sections:
         if absent:
             self._report_missing(path, "missing")
         elif isinstance(section, list):
-            self._report(path, "expected a section, not a list; SLM Lab 4 wrote lists, write the entry")
+            self.report(path, "expected a section, not a list; SLM Lab 4 wrote lists, write the entry")
         else:
-            self._report(path, f"expected a section, not {shown(section)}")
+            self.report(path, f"expected a section, not {shown(section)}")
         return None
 
     def text(self, path: str) -> str:
@@ -75,7 +75,7 @@ class Sections:
         section, _, key = path.rpartition(".")
         value = (self.get(section) or {}).get(key, "")
         if not isinstance(value, str):
-            self._report(path, f"expected text, not {shown(value)}")
+            self.report(path, f"expected text, not {shown(value)}")
             return ""
         return value
 
@@ -104,15 +104,15 @@ class Sections:
         if key not in section:
             self._report_missing(where, f"missing {available}")
             for misspelt in (other for other in section if similarity(other, key) >= 0.6):
-                self._report(dotted(path, misspelt), f'unknown key, did you mean "{key}"?')
+                self.report(dotted(path, misspelt), f'unknown key, did you mean "{key}"?')
                 self._meant.add(where)
         elif not isinstance(name, str):
-            self._report(where, f"expected text, not {shown(name)} {available}")
+            self.report(where, f"expected text, not {shown(name)} {available}")
         elif name in gone:
-            self._report(where, f"{name} no longer exists, in SLM Lab neither")
+            self.report(where, f"{name} no longer exists, in SLM Lab neither")
         else:
             kind, hint = path.rpartition(".")[2], did_you_mean(name, known)
-            self._report(where, f"unknown {kind} {shown(name)}{hint} {available}")
+            self.report(where, f"unknown {kind} {shown(name)}{hint} {available}")
         return None
 
     def read(self, path: str, model: type[Model] | None) -> Model | None:
@@ -153,15 +153,15 @@ class Sections:
         if error["type"] == "extra_forbidden":
             self._unknown(dotted(path, *keys[:-1]), keys[-1], holder, present)
         elif error["type"] in ("value_error", "assertion_error"):
-            self._report(where, " ".join(str(error["ctx"]["error"]).split()))
+            self.report(where, " ".join(str(error["ctx"]["error"]).split()))
         elif field is None:
-            self._report(where, f"is not valid: {shown(value)}")
+            self.report(where, f"is not valid: {shown(value)}")
         elif error["type"] == "missing" and len(keys) == len(error["loc"]):
             self._report_missing(where, f"missing; expected {expectation(field)}")
         else:
             optional = not field.is_required() and isinstance(field.default, bool | int | float | str)
             default = f" (default {shown(field.default)})" if optional else ""
-            self._report(where, f"expected {expectation(field)}, not {shown(value)}{default}")
+            self.report(where, f"expected {expectation(field)}, not {shown(value)}{default}")
 
     def _passes(self, key: str, model: type[SpecModel], present: Collection[str]) -> bool:
         """Whether a key that a section does not have may be there, unread. It may not where it stands
@@ -196,7 +196,7 @@ class Sections:
             self._meant.add(dotted(path, near))
         else:
             message = f"unknown key; there are {listed(model.model_fields)}"
-        self._report(dotted(path, key), message)
+        self.report(dotted(path, key), message)
 
     def _misspelt(self, path: str, section: dict[str, Any], model: type[SpecModel]) -> None:
         """Notes the free keys of a section that were probably meant to be known ones."""
@@ -205,19 +205,20 @@ class Sections:
             alike = [name for name in model.model_fields if similarity(key, name) >= LIKENESS]
             near = closest(key, required - section.keys()) or closest(key, alike)
             if near:
-                self._report(dotted(path, key), f'unknown key, did you mean "{near}"?')
+                self.report(dotted(path, key), f'unknown key, did you mean "{near}"?')
                 self._meant.add(dotted(path, near))
 
     def _learn_keys(self, path: str, model: type[SpecModel]) -> None:
         for key, home in _keys(model, path):
             self._homes.setdefault(key, home)
 
-    def _report(self, path: str, message: str) -> None:
+    def report(self, path: str, message: str) -> None:
+        """Notes a problem, unless there is one at ``path`` already."""
         self._found.setdefault(path, message)
 
     def _report_missing(self, path: str, message: str) -> None:
         self._missing.add(path)
-        self._report(path, message)
+        self.report(path, message)
 
 
 def _model_in(annotation: Any) -> type[SpecModel] | None:

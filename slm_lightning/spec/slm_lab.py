@@ -19,7 +19,7 @@ from slm_lightning.spec.wording import dotted
 GONE = frozenset({"HydraDQN", "HydraMLPNet"})
 """Names that SLM Lab's own specs still say, and that neither lab has."""
 
-BY_VALUE = frozenset({"SARSA", "VanillaDQN", "DQNBase", "DQN", "DoubleDQN"})
+BY_VALUE = frozenset({"SARSA", "VanillaDQN", "DQN", "DoubleDQN"})
 """Algorithms that act on the values of actions, without a distribution to learn."""
 FEED_FORWARD = frozenset({"SIL", "PPOSIL", "SoftActorCritic", "CrossQ"})
 """Algorithms of SLM Lab that cannot learn from sequences."""
@@ -229,7 +229,13 @@ def _nets(draft: Draft) -> None:
                 draft.drop(f"{path}.{key}", "it is the gain of init_fn orthogonal_ and xavier_*")
 
 
+def _base(draft: Draft) -> None:
+    if draft.algorithm == "DQNBase":
+        draft.put("agent.algorithm.name", "DQN", "DQNBase is read as DQN, which it is the base of")
+
+
 READINGS: tuple[Callable[[Draft], None], ...] = (
+    _base,
     _environment,
     _leftovers,
     _search,

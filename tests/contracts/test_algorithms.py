@@ -16,8 +16,7 @@ from tests.algorithms.support import ACTIONS, OBS, experience, info, make_batch
 from tests.conftest import ALGORITHMS, assert_equal, make_spec
 from tests.support import equal
 
-NAMES = sorted(name for name, cls in algorithms().items() if cls.__name__ == name)
-"""Without aliases."""
+NAMES = sorted(algorithms())
 CASES = [(name, kind) for name in NAMES for kind in sorted(algorithms()[name].actions)]
 NETS = [
     {},

@@ -73,7 +73,7 @@ def test_other_environments_have_no_mask():
             "masks Box actions; only those of a Discrete space can be",
         ),
         ({"actions": spaces.MultiDiscrete([3, 3])}, "masks MultiDiscrete actions"),
-        ({"actions": spaces.Discrete(4)}, "Dealt-v0 masks 3 actions but has 4"),
+        ({"actions": spaces.Discrete(4)}, "Dealt-v0 has 4 actions, but an action_mask of 3 entries"),
         ({"frame_stack": 2}, r"env\.frame_stack: Dealt-v0 masks actions; write 1"),
     ],
 )

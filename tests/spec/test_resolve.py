@@ -209,9 +209,16 @@ def test_every_problem_is_told_at_once(ppo):
 
 
 def test_problems_of_combinations_come_with_the_others(ppo):
-    ppo["agent"]["memory"]["name"] = "OnPolicyCrossEntropy"
+    ppo["agent"]["memory"]["name"] = "OnPolicyReplay"
     ppo["meta"] |= {"log_frequency": 0, "seed": 0}
-    assert problems_of(ppo).keys() == {"meta.log_frequency", "agent.memory.name", "env.num_envs"}
+    assert problems_of(ppo).keys() == {"meta.log_frequency", "env.num_envs"}
+
+
+def test_a_memory_that_does_not_fit_is_told_before_its_own_keys(ppo):
+    ppo["agent"]["memory"] = {"name": "Replay"}
+    ppo["meta"]["seed"] = 0
+    (problem,) = problems_of(ppo).values()
+    assert problem.startswith("PPO (agent.algorithm.name) cannot learn from Replay; choose OnPolicy")
 
 
 def test_keys_of_other_components_are_not_read(ppo):
