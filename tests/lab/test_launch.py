@@ -84,10 +84,7 @@ def test_an_environment_that_raises_fails_its_session_alone(
 def test_a_reward_that_is_no_number_is_a_divergence(lab: Lab, record: Record, spec_file: Path) -> None:
     answer = lab("run", write_spec(spec_file, tiny(env=faulty("nan"))), "--json")
     assert answer.code == 5
-    assert (
-        "1 diverged: the environment gave a reward that is not finite, by frame 832"
-        in answer.err
-    )
+    assert "1 diverged: the environment gave a reward that is not finite, by frame 832" in answer.err
     summary = json.loads(answer.out)
     assert summary["status"] == "diverged"
     assert [s["status"] for s in summary["sessions"]] == ["done", "diverged"]
