@@ -45,7 +45,7 @@ def run(
     in the result: see ``Result.error()``.
     """
     warm_up()
-    _import_from_here()
+    import_from_here()
     plan = prepare(spec, name, mode, variables, overrides, seed, sessions)
     for note in plan.notes:
         say(f"note: {note}")
@@ -66,7 +66,7 @@ def resume(run: str, *, device: str = "auto", say: Callable[[str], None] = print
     Raises UsageError where there is nothing to resume.
     """
     warm_up()
-    _import_from_here()
+    import_from_here()
     from slm_lightning.lab.trial import Trial
     from slm_lightning.tracking import Record
 
@@ -95,7 +95,7 @@ def _run(trial: Any, device: str, say: Callable[[str], None]):
 def load(run: str, checkpoint: Literal["best", "last"] = "best"):
     """The trained policy of a run (id, prefix or name of a session or trial, or a folder) as a
     :class:`slm_lightning.lab.replay.Policy`: ``load(run_id).act(obs)``."""
-    _import_from_here()
+    import_from_here()
     from slm_lightning.lab.replay import Policy, find_policy
     from slm_lightning.tracking import Record
 
@@ -138,7 +138,7 @@ def prepare(
     return Plan(raw, resolved, notes(raw, resolved))
 
 
-def _import_from_here() -> None:
+def import_from_here() -> None:
     """Environments of one's own are found from the working directory, as with ``python -m``."""
     here = os.getcwd()
     if here not in sys.path:

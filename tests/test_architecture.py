@@ -33,7 +33,8 @@ LAYERS = [
     {"api"},
     {"__init__"},
     {"output"},
-    {"cli", "__main__"},
+    {"cli"},
+    {"__main__"},
 ]
 """A part may import itself and what stands in a line above its own."""
 

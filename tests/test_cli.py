@@ -45,6 +45,11 @@ class TestHelp:
                 if isinstance(option, click.Option) and option.name not in plain:
                     assert option.help, f"{command.name} {option.name}"
 
+    def test_the_package_is_the_command_too(self) -> None:
+        command = [sys.executable, "-m", "slm_lightning", "--version"]
+        done = subprocess.run(command, text=True, capture_output=True, check=True)
+        assert __version__ in done.stdout
+
     @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["--version"], ["nonsense"]])
     def test_it_needs_nothing_heavy(self, arguments: list[str]) -> None:
         code = f"""
@@ -231,6 +236,17 @@ class TestValidate:
         assert '    environment "CartPool-v1" is not registered' in lines
         assert f"{tmp_path}/c.json: cannot run" in lines
         assert lines[-1] == "4 specs: 1 run, 3 cannot run"
+
+    def test_an_environment_of_the_working_directory(
+        self, lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        source = "from gymnasium.envs.classic_control import CartPoleEnv as Mine\n"
+        (tmp_path / "my_own_env.py").write_text(source)
+        env = {"name": "Mine-v0", "entry_point": "my_own_env:Mine"}
+        path = write_spec(tmp_path / "spec.json", tiny(env=env))
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+        assert lab("validate", path).out.endswith("1 spec: 1 run\n")
 
     def test_what_exists_no_more_is_not_faulty(self, lab: Lab, tmp_path: Path) -> None:
         path = write_spec(tmp_path / "spec.json", tiny(env={"name": "HopperBulletEnv-v0"}))
