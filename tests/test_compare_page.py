@@ -167,7 +167,8 @@ async def chart(page: Page, address: str, trials: list[RunInfo], metric: str) ->
 
 
 async def assert_curves(page: Page, record: Record, trials: list[RunInfo]) -> None:
-    """The page draws the recorded curve of each trial over frames, each in a colour of its own."""
+    """The page draws the recorded curve of each trial over frames, under its name. Their colours are
+    MLflow's, a hash of the run's id, and sometimes the same."""
     await page.until(DRAWN)
     await page.until(f"{CURVES}.filter(({{x}}) => x.length === {len(FRAMES)}).length === {len(trials)}")
     curves = {curve["name"]: curve for curve in await page.evaluate(CURVES)}
@@ -176,7 +177,6 @@ async def assert_curves(page: Page, record: Record, trials: list[RunInfo]) -> No
         curve = curves[trial.name]
         assert list(zip(curve["x"], curve["y"])) == points(record, trial.run_id, METRIC)
         assert curve["x"] == FRAMES
-    assert len({curve["color"] for curve in curves.values()}) == len(trials)
     colors = [curve["color"] for curve in curves.values()]
     deadline = time.monotonic() + PATIENCE
     while not await shows(page, colors):
