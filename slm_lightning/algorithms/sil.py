@@ -20,7 +20,7 @@ limit would look good.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -92,25 +92,30 @@ class SelfImitation:
         }
 
 
-class SIL(ActorCritic):
+class Imitator:
+    """Mixed into an agent: a round of it, then the update on past episodes."""
+
+    recurrent = False
+
+    def __init__(self, params: Any, net: NetParams, env: EnvInfo):
+        super().__init__(params, net, env)  # type: ignore[call-arg]
+        self.imitation = SelfImitation(self)  # type: ignore[arg-type]
+
+    def learn(self, batch: Batch, optimize: Optimize) -> Info:
+        info = super().learn(batch, optimize)  # type: ignore[misc]
+        return info if batch.past is None else info | self.imitation.learn(batch.past, optimize)
+
+
+class SIL(Imitator, ActorCritic):
     """A2C that also imitates those of its past actions that turned out better than expected."""
 
     class Params(ImitationParams, ActorCritic.Params): ...
 
     params: Params
     memories = frozenset({"OnPolicyBatchReplay", "OnPolicyReplay"})
-    recurrent = False
-
-    def __init__(self, params: Params, net: NetParams, env: EnvInfo):
-        super().__init__(params, net, env)
-        self.imitation = SelfImitation(self)
-
-    def learn(self, batch: Batch, optimize: Optimize) -> Info:
-        info = super().learn(batch, optimize)
-        return info if batch.past is None else info | self.imitation.learn(batch.past, optimize)
 
 
-class PPOSIL(PPO):
+class PPOSIL(Imitator, PPO):
     """PPO that also imitates those of its past actions that turned out better than expected."""
 
     class Params(ImitationParams, PPO.Params):
@@ -121,12 +126,3 @@ class PPOSIL(PPO):
         }
 
     params: Params
-    recurrent = False
-
-    def __init__(self, params: Params, net: NetParams, env: EnvInfo):
-        super().__init__(params, net, env)
-        self.imitation = SelfImitation(self)
-
-    def learn(self, batch: Batch, optimize: Optimize) -> Info:
-        info = super().learn(batch, optimize)
-        return info if batch.past is None else info | self.imitation.learn(batch.past, optimize)
