@@ -4,7 +4,7 @@ no machine holds. Each check looks at the sections that are well-typed and says 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -20,8 +20,11 @@ from slm_lightning.spec.model import (
     ScheduleSpec,
 )
 from slm_lightning.spec.registry import Registry
+from slm_lightning.spec.search_params import Chosen
+from slm_lightning.spec.sections import Sections
+from slm_lightning.spec.space import space_problems
 from slm_lightning.spec.torch_names import check_net
-from slm_lightning.spec.wording import dotted, listed, name_of, short, shown, unknown
+from slm_lightning.spec.wording import listed, short, shown, unknown
 
 GIB = 2**30
 MAX_GIB = 64
@@ -32,19 +35,6 @@ BYTES_PER_WEIGHT = 16
 """A weight, its gradient and two moments of Adam, in single precision."""
 BYTES_PER_ENV = {"sync": 100 * 2**10, "async": 20 * 2**20, "atari": 2 * 2**20}
 """About what one Gymnasium environment needs, in this process or in one of its own, and one game."""
-
-SEARCHABLE = (
-    "choice",
-    "uniform",
-    "quniform",
-    "loguniform",
-    "qloguniform",
-    "randint",
-    "qrandint",
-    "lograndint",
-    "qlograndint",
-)
-"""Distributions that ``<key>__<distribution>`` in ``search`` may name."""
 
 
 @dataclass
@@ -236,23 +226,21 @@ def too_large(path: str, what: str, size: int) -> Iterator[Problem]:
 
 
 def _search(parts: Parts) -> Iterator[Problem]:
-    return _search_section("search", parts.search or {})
+    yield from space_problems(parts.search or {})
+    if parts.meta:
+        yield from _chosen("sampler", parts.meta.search.sampler)
+        yield from _chosen("pruner", parts.meta.search.pruner)
 
 
-def _search_section(path: str, section: Mapping[str, Any]) -> Iterator[Problem]:
-    for key, value in section.items():
-        where = dotted(path, key)
-        name, _, distribution = key.rpartition("__")
-        if not name and isinstance(value, dict):
-            yield from _search_section(where, value)
-        elif not name:
-            yield Problem(where, 'say how it is drawn: write the key as "<path>__<distribution>"')
-        elif distribution == "grid_search":
-            yield Problem(where, f'there is no grid search; write "{name_of(name)}__choice"')
-        elif distribution not in SEARCHABLE:
-            yield Problem(where, unknown("distribution", distribution, SEARCHABLE))
-        elif not isinstance(value, list) or not value:
-            yield Problem(where, f"expected the list of its arguments, not {shown(value)}")
+def _chosen(key: str, chosen: Chosen | None) -> Iterator[Problem]:
+    """What is wrong with the name and the keywords of ``meta.search.sampler`` or ``pruner``."""
+    path = f"meta.search.{key}"
+    if chosen and chosen.name not in chosen.kinds:
+        yield Problem(path, unknown(key, chosen.name, chosen.kinds))
+    elif chosen:
+        section = Sections({"meta": {"search": {key: chosen.model_dump()}}}, {}, strict=True)
+        section.read(path, chosen.kinds[chosen.name])
+        yield from section.problems
 
 
 TAKEN = {

@@ -80,7 +80,9 @@ def raw_spec(
     meta = data.get("meta")
     native = isinstance(meta, dict) and "seed" in meta
     for dotted_path, value in (overrides or {}).items():
-        _override(data, dotted_path, value)
+        if not all(dotted_path.split(".")):
+            raise SpecError.at("", f"--set {shown(dotted_path)}: write the path as a.b.c")
+        put(data, dotted_path, json_or_text(value) if isinstance(value, str) else value)
     _refuse_placeholders(data)
     name = str(data.pop("name", name)) + suffix
     return RawSpec(name, data, path, native, tuple(repeated_keys(entry)))
@@ -216,10 +218,10 @@ def _suffix(variables: Mapping[str, str]) -> str:
     return "_" + re.split(r"[/:]", variables["env"])[-1].split("-")[0].lower()
 
 
-def _override(data: dict[str, Any], dotted_path: str, value: Any) -> None:
+def put(data: dict[str, Any], dotted_path: str, value: Any) -> None:
+    """Sets the key at a dotted path; sections that are not there are made. Raises SpecError where
+    something on the way is no section."""
     *parents, last = dotted_path.split(".")
-    if not all([*parents, last]):
-        raise SpecError.at("", f"--set {shown(dotted_path)}: write the path as a.b.c")
     section = data
     for depth, key in enumerate(parents):
         inner = section.get(key)
@@ -231,10 +233,11 @@ def _override(data: dict[str, Any], dotted_path: str, value: Any) -> None:
                 where, f"is {shown(inner)}, so there is no {name_of(dotted_path)} to set"
             )
         section = inner
-    section[last] = _json_or_text(value) if isinstance(value, str) else value
+    section[last] = value
 
 
-def _json_or_text(text: str) -> Any:
+def json_or_text(text: str) -> Any:
+    """What ``text`` says as JSON; itself where it says nothing."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

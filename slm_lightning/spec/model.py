@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from slm_lightning.errors import Problem
+from slm_lightning.spec.base import KeywordSpec, SpecModel
 from slm_lightning.spec.families import atari_id, default_backend
 from slm_lightning.spec.numeric import (
     Count,
@@ -20,33 +21,16 @@ from slm_lightning.spec.numeric import (
     Frame,
     Int,
     Positive,
-    keyword,
 )
 from slm_lightning.spec.numeric import NonNegative as NonNegative
-
-
-class SpecModel(BaseModel):
-    """Base of every section. Docstrings below the fields become the JSON Schema's descriptions."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True
-    )
-
-    unread: ClassVar[dict[str, str]] = {}
-    """Keys SLM Lab specs carry here that nothing reads, each with the reason; accepted with a note."""
-
-
-class KeywordSpec(SpecModel):
-    """Something named, whose further keys are keyword arguments of what it names."""
-
-    model_config = ConfigDict(extra="allow")
-    __pydantic_extra__: dict[str, Annotated[Any, BeforeValidator(keyword)]] = Field(init=False)
-
-    name: str
-
-    @property
-    def keywords(self) -> dict[str, Any]:
-        return dict(self.__pydantic_extra__)
+from slm_lightning.spec.numeric import keyword as keyword
+from slm_lightning.spec.search_params import (
+    Pruner,
+    SearchParams,
+    SearchResources,
+    SearchScheduler,
+    pruner_in_force,
+)
 
 
 class ScheduleSpec(SpecModel):
@@ -279,6 +263,10 @@ class EnvParams(SpecModel):
         return default_backend(self.name)
 
 
+def _or_default(section: Any) -> Any:
+    return {} if section is None else section
+
+
 class MetaParams(SpecModel):
     """Section ``meta``: how the experiment is run."""
 
@@ -293,7 +281,7 @@ class MetaParams(SpecModel):
     max_session: Annotated[Int, Field(ge=1, le=1000)] = 1
     """Sessions (seeds) of a trial; with ``distributed`` the workers of its only session."""
     max_trial: Count | None = None
-    """Settings that a search tries."""
+    """Settings that a search tries; a search by grid has a default, the size of the grid."""
     log_frequency: Count = 10_000
     """Frames between rows of the record."""
     eval_frequency: Count = 10_000
@@ -301,10 +289,15 @@ class MetaParams(SpecModel):
     rigorous_eval: Annotated[Int, Field(ge=0, le=1000)] = 0
     """Episodes of each evaluation during training: greedy, in environments of their own. 0 evaluates
     the final policy only."""
-    search_resources: dict[str, Any] | None = None
-    """Cores and GPU share of one session in a search."""
-    search_scheduler: dict[str, Any] | None = None
-    """Early stopping of a search's settings."""
+    search: SearchParams = SearchParams()
+    """How a search draws, judges and gives up settings."""
+    search_resources: Annotated[
+        SearchResources,
+        BeforeValidator(_or_default, json_schema_input_type=SearchResources | None),
+    ] = SearchResources()
+    """What one session takes of a machine in a search."""
+    search_scheduler: SearchScheduler | None = None
+    """Early stopping of a search's settings by their frames, as SLM Lab's specs write it."""
     seed: Annotated[Int, Field(ge=0, lt=2**63)] = 0
     """Root of every random draw."""
 
@@ -338,6 +331,12 @@ class Spec(SpecModel):
     env: EnvParams
     meta: MetaParams
     search: dict[str, Any] | None = None
+
+    @property
+    def pruner(self) -> Pruner | None:
+        """What gives the hopeless settings of a search up, with all its keywords."""
+        meta = self.meta
+        return pruner_in_force(meta.search, meta.search_scheduler, meta.sessions, self.env.max_frame)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data as it stands in ``spec_resolved.json``; loading it gives an equal Spec."""

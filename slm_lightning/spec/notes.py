@@ -13,7 +13,9 @@ from typing import Any
 from slm_lightning.spec.families import atari_id
 from slm_lightning.spec.load import RawSpec
 from slm_lightning.spec.model import ScheduleSpec, Spec, SpecModel
+from slm_lightning.spec.search import unread
 from slm_lightning.spec.slm_lab import as_meant
+from slm_lightning.spec.space import one_line
 from slm_lightning.spec.wording import dotted, shown
 
 ONE_DIMENSIONAL = ("Pendulum", "InvertedPendulum", "InvertedDoublePendulum", "MountainCarContinuous")
@@ -250,30 +252,8 @@ def _workers(spec: Spec) -> Iterator[str]:
 
 
 def _search(spec: Spec) -> Iterator[str]:
-    for path, key in _searched("", "search", spec.search or {}):
-        if not _read(spec, path.split(".")):
-            yield f"{key}: nothing reads {path}, so it makes no difference what is drawn for it"
-
-
-def _searched(prefix: str, where: str, section: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """The dotted path of each value that a search draws, and of the key that says so."""
-    for key, value in section.items():
-        path = dotted(prefix, key.rpartition("__")[0] or key)
-        if isinstance(value, dict):
-            yield from _searched(path, dotted(where, key), value)
-        else:
-            yield path, dotted(where, key)
-
-
-def _read(section: Any, path: list[str]) -> bool:
-    """Whether there is such a key; where a section is absent or open, there may be any."""
-    for key in path:
-        if not isinstance(section, SpecModel) or key in (section.model_extra or {}):
-            return True
-        if key not in type(section).model_fields:
-            return section.model_config.get("extra") == "allow"
-        section = getattr(section, key)
-    return True
+    for dimension in unread(spec):
+        yield f"search.{one_line(dimension.key)}: nothing reads {dimension.path}, so it is not drawn"
 
 
 RULES = (

@@ -18,7 +18,7 @@ def _read_number(text: str) -> int | float | None:
     return None
 
 
-def _number(value: Any) -> int | float:
+def number(value: Any) -> int | float:
     """Numeric strings (YAML 1.1 reads ``3e-4`` as one) become numbers; bool is never a number."""
     if isinstance(value, str):
         value = _read_number(value)
@@ -30,25 +30,26 @@ def _number(value: Any) -> int | float:
     raise PydanticCustomError("number", "expected a finite number")
 
 
-def _integer(value: Any) -> int:
-    number = _number(value)
-    if number != int(number):
+def integer(value: Any) -> int:
+    """The same for a whole number, of which 1e3 is one."""
+    found = number(value)
+    if found != int(found):
         raise PydanticCustomError("number", "expected a whole number")
-    return int(number)
+    return int(found)
 
 
 def keyword(value: Any) -> Any:
     """A keyword argument of a torch class, whose type is not known here: numeric strings become
     numbers, all else stays."""
-    number = _read_number(value) if isinstance(value, str) else None
-    return value if number is None or not math.isfinite(number) else number
+    found = _read_number(value) if isinstance(value, str) else None
+    return value if found is None or not math.isfinite(found) else found
 
 
 MOST = 10**15
 """No count of anything may exceed this; it also keeps frames exact as floats."""
 
-Float = Annotated[float, BeforeValidator(_number)]
-Int = Annotated[int, BeforeValidator(_integer)]
+Float = Annotated[float, BeforeValidator(number)]
+Int = Annotated[int, BeforeValidator(integer)]
 Positive = Annotated[Float, Field(gt=0)]
 NonNegative = Annotated[Float, Field(ge=0)]
 Fraction = Annotated[Float, Field(ge=0, le=1)]

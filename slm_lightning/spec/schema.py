@@ -6,10 +6,11 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from slm_lightning.spec.checks import SEARCHABLE
+from slm_lightning.spec.dimension import DISTRIBUTIONS
 from slm_lightning.spec.load import NAME, SECTIONS
 from slm_lightning.spec.model import AgentSpec, EnvParams, MetaParams, NoNet, Spec, SpecModel
 from slm_lightning.spec.registry import Registry
+from slm_lightning.spec.search_params import PRUNERS, SAMPLERS, SearchScheduler
 
 Schema = dict[str, Any]
 
@@ -26,12 +27,7 @@ def json_schema(registry: Registry) -> Schema:
             "type": "string",
             "pattern": r"^([-+]?[0-9.]+([eE][-+]?[0-9]+)?|\$\{\w+\})$",
         },
-        "search": {
-            "description": "Keys <dotted.path>__<distribution> with the distribution's arguments.",
-            "type": ["object", "null"],
-            "patternProperties": {f"__({'|'.join(SEARCHABLE)})$": {"type": "array", "minItems": 1}},
-            "additionalProperties": _ref("search"),
-        },
+        "search": _search(),
     }
     algorithms = {name: kind.Params for name, kind in registry.algorithms.items()}
     nets = {name: kind.Params for name, kind in registry.nets.items()}
@@ -41,6 +37,7 @@ def json_schema(registry: Registry) -> Schema:
     defs["net"] = _one_of("type", nets, docs, defs)
     defs["env"] = _section(EnvParams, defs)
     defs["meta"] = _section(MetaParams, defs)
+    _search_params(defs)
     defs["agent"] = _section(AgentSpec, defs, own=("algorithm", "memory", "net"))
     defs["agent"]["properties"]["critic_net"] = {"anyOf": [_ref("net"), {"type": "null"}]}
     idle = [name for name, params in algorithms.items() if not params.learns]
@@ -69,6 +66,43 @@ def json_schema(registry: Registry) -> Schema:
 
 def _ref(name: str) -> Schema:
     return {"$ref": f"#/$defs/{name}"}
+
+
+def _search() -> Schema:
+    """The section of what is drawn."""
+    number = {"anyOf": [{"type": "number"}, _ref("text_number")]}
+    arguments: Schema = {"__choice(__if__.*)?$": {"type": "array", "minItems": 1}}
+    for name, kind in DISTRIBUTIONS.items():
+        count = 3 if kind.quantised else 2
+        sized = {"type": "array", "items": number, "minItems": count, "maxItems": count}
+        arguments[f"__{name}(__if__.*)?$"] = sized
+    return {
+        "description": "Keys <dotted.path>__<distribution> with the distribution's arguments;"
+        " with __if__<other path>=<value>|<value> behind, drawn only where that took such a value.",
+        "type": ["object", "null"],
+        "patternProperties": arguments,
+        "additionalProperties": _ref("search"),
+    }
+
+
+def _search_params(defs: Schema) -> None:
+    """Completes the sections of ``meta`` that are about searches."""
+    properties = defs["SearchParams"]["properties"]
+    for key, kinds in (("sampler", SAMPLERS), ("pruner", PRUNERS)):
+        docs = {name: _summary(kind) for name, kind in kinds.items()}
+        defs[key] = _one_of("name", kinds, docs, defs)
+        forms = [{"enum": list(kinds)}, _ref(key), *([{"type": "null"}] if key == "pruner" else [])]
+        properties[key] = {"description": properties[key]["description"], "anyOf": forms}
+    for unused in ("Sampler", "Pruner"):
+        del defs[unused]
+    defs["SearchScheduler"]["properties"] |= _unread(SearchScheduler)
+
+
+def _unread(model: type[SpecModel]) -> Schema:
+    return {
+        key: {"description": f"Not read: {reason}.", "deprecated": True}
+        for key, reason in model.unread.items()
+    }
 
 
 def _summary(kind: type) -> str:
@@ -104,9 +138,8 @@ def _section(model: type[SpecModel], defs: Schema, own: tuple[str, ...] = ()) ->
         schema["properties"] |= {key: _ref(key) for key in own}
     else:
         defs |= {name: _tidy(part) for name, part in inner.items()}
-    section = _tidy(schema)
-    for key, reason in model.unread.items():
-        section["properties"][key] = {"description": f"Not read: {reason}.", "deprecated": True}
+    section: Schema = _tidy(schema)
+    section["properties"] |= _unread(model)
     return section
 
 

@@ -11,9 +11,10 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from slm_lightning.spec.checks import SEARCHABLE
+from slm_lightning.spec.dimension import SEARCHABLE
 from slm_lightning.spec.load import copied
 from slm_lightning.spec.model import keyword
+from slm_lightning.spec.space import IF
 from slm_lightning.spec.wording import dotted
 
 GONE = frozenset({"HydraDQN", "HydraMLPNet"})
@@ -50,7 +51,7 @@ LEFTOVERS: dict[str, tuple[str, ...]] = {
             "param_spec_process",
             "save_frequency",
         ),
-        *("search", "train_mode", "training_mode"),  # of older versions
+        *("train_mode", "training_mode"),
         *("cuda_offset", "eval_model_prepath", "experiment", "experiment_ts", "graph_prepath"),
         *("info_prepath", "log_prepath", "model_prepath", "prepath", "resume", "session", "trial"),
     ),
@@ -135,7 +136,10 @@ def _environment(draft: Draft) -> None:
 
 
 def _search(draft: Draft) -> None:
-    """Searches as SLM Lab 4 wrote them: sections in lists, grids, ``_choice`` for ``__choice``."""
+    """Searches as SLM Lab 4 wrote them: sections in lists, grids, ``_choice`` for ``__choice``, and a
+    class of its own in ``meta.search``."""
+    if not isinstance(draft.get("meta.search"), dict):
+        draft.drop("meta.search", "a key of older versions of SLM Lab")
     found = draft.get("search")
     if isinstance(found, dict):
         draft.data["search"] = _searched(draft, "search", found)
@@ -145,12 +149,13 @@ def _searched(draft: Draft, path: str, section: dict[str, Any]) -> dict[str, Any
     read: dict[str, Any] = {}
     for key, value in section.items():
         where = dotted(path, key)
-        drawn = DRAWN.fullmatch(key) if isinstance(value, list) else None
+        head, mark, condition = key.partition(IF)
+        drawn = DRAWN.fullmatch(head) if isinstance(value, list) else None
         if drawn and drawn[2] == "grid_search":
-            key = f"{drawn[1]}__choice"
-            draft.notes.append(f"{where}: drawn at random, as {key}; there is no grid search")
+            key = f"{drawn[1]}__choice{mark}{condition}"
+            draft.notes.append(f"{where}: read as {key}; the sampler grid of meta.search tries all")
         elif drawn and drawn[0] != f"{drawn[1]}__{drawn[2]}":
-            key = f"{drawn[1]}__{drawn[2]}"
+            key = f"{drawn[1]}__{drawn[2]}{mark}{condition}"
             draft.notes.append(f"{where}: read as {key}")
         elif not drawn and isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict):
             value = value[0]

@@ -81,7 +81,8 @@ FAULTS: list[tuple[str, Any, str]] = [
     ("meta", [], "not a list"),
     ("meta.distributed", True, 'expected false or "synced" or "shared", not true'),
     ("meta.max_session", None, "expected a whole number from 1 to 1000, not null"),
-    ("meta.search_resources", 1, "expected a section or null"),
+    ("meta.search_resources", 1, "expected a section, not 1"),
+    ("meta.search_scheduler", 1, "expected a section or null, not 1"),
     ("search", [], "not a list"),
     ("search", "random", "expected a section"),
     # out of range

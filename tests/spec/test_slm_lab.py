@@ -111,8 +111,8 @@ def test_a_search_of_older_specs(findings):
     assert meant("search_old").search == {"agent": sections}
     assert [line for line in findings["search_old"].lines if line.startswith("search.")] == [
         "search.agent.algorithm.lam_uniform: read as lam__uniform",
-        "search.agent.algorithm.gamma__grid_search: drawn at random, as gamma__choice;"
-        " there is no grid search",
+        "search.agent.algorithm.gamma__grid_search: read as gamma__choice;"
+        " the sampler grid of meta.search tries all",
     ]
 
 
