@@ -1,10 +1,11 @@
 """SLM Lightning: deep reinforcement learning as experimental science.
 
-``run(spec)`` trains and records, ``load(run_id).act(obs)`` uses what was trained. The same verbs are
-commands: ``slm-lightning --help``.
+``run(spec)`` trains and records, ``search(spec)`` finds the best setting, ``compare(one, other)`` says
+what their seeds show, ``load(run_id).act(obs)`` uses what was trained. The same verbs are commands:
+``slm-lightning --help``.
 """
 
-from slm_lightning.api import load, resume, run
+from slm_lightning.api import compare, load, report, resume, run, search
 
 __version__ = "0.1.0"
-__all__ = ["load", "resume", "run"]
+__all__ = ["compare", "load", "report", "resume", "run", "search"]

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from slm_lightning.lab.launch import warm_up
+from slm_lightning.errors import SpecError, UsageError
+from slm_lightning.lab.local_engine import warm_up
 from slm_lightning.spec.load import RawSpec, load_spec
 
 Mode = Literal["train", "dev"]
+Say = Callable[[str], None]
 DEV_ROUNDS = 10
 
 
@@ -26,9 +28,9 @@ def run(
     seed: int | None = None,
     sessions: int | None = None,
     device: str = "auto",
-    say: Callable[[str], None] = print,
+    say: Say = print,
 ):
-    """Runs a spec as a Trial and records it. Returns its :class:`slm_lightning.lab.trial.Result`.
+    """Runs a spec as a Trial and records it. Returns its :class:`slm_lightning.lab.result.Result`.
 
     Args:
         spec: path of a spec file, or a spec as a dict (itself, or name -> spec).
@@ -44,52 +46,153 @@ def run(
     Raises SpecError, MissingError or StorageError before anything is created. A session that fails is
     in the result: see ``Result.error()``.
     """
-    warm_up()
-    import_from_here()
-    plan = prepare(spec, name, mode, variables, overrides, seed, sessions)
-    for note in plan.notes:
-        say(f"note: {note}")
-
-    from slm_lightning.lab.preflight import device_of
+    plan = _planned(spec, name, mode, variables, overrides, seed, sessions, device, say)
     from slm_lightning.lab.trial import Trial
     from slm_lightning.tracking import Record
 
-    device_of(plan.spec, 0, device)  # raises where it is not there
-    record = Record()
-    return _run(Trial.create(plan.raw, plan.spec, record, mode), device, say)
+    return _run(Trial.create(plan.raw, plan.spec, Record(), mode), device, say)
 
 
-def resume(run: str, *, device: str = "auto", say: Callable[[str], None] = print):
-    """Goes on with a trial that was stopped, killed or failed, from the last checkpoints of its
-    sessions, to the same numbers as if it had never stopped. Arguments and result as :func:`run`.
+def search(
+    spec: str | Path | Mapping[str, Any],
+    name: str | None = None,
+    *,
+    variables: Mapping[str, str] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    seed: int | None = None,
+    sessions: int | None = None,
+    trials: int | None = None,
+    confirm: int = 0,
+    storage: str | None = None,
+    where: Where | None = None,
+    device: str = "auto",
+    say: Say = print,
+):
+    """Runs the search of a spec as an Experiment. Returns a :class:`SearchResult`.
+
+    Args, beside those of :func:`run`:
+        trials: short for an override of ``meta.max_trial``.
+        confirm: sessions that repeat the winner at the end, with seeds that the search has not seen.
+        storage: URL of the database that keeps the study; default ``SLM_STORAGE``, else a SQLite file
+            beside the record.
+        where: what runs the sessions; default this machine.
+
+    Raises as :func:`run` does. A trial that fails does not end the search.
+    """
+    more = {} if trials is None else {"meta.max_trial": trials}
+    overrides = {**(overrides or {}), **more}
+    plan = _planned(spec, name, "search", variables, overrides, seed, sessions, device, say)
+    from slm_lightning.lab.experiment import Experiment
+    from slm_lightning.lab.storage import open_storage
+    from slm_lightning.tracking import Record
+
+    where, record = where or Where(), Record()
+    engine = where.engine()
+    study = open_storage(storage, record.root)
+    return _search(Experiment.create(plan.raw, plan.spec, record, study, confirm), engine, device, say)
+
+
+def resume(
+    run: str,
+    *,
+    confirm: int | None = None,
+    storage: str | None = None,
+    where: Where | None = None,
+    device: str = "auto",
+    say: Say = print,
+):
+    """Goes on with a trial or an experiment that was stopped, killed or failed, from the last
+    checkpoints of its sessions, to the same numbers as if it had never stopped. Arguments and result as
+    :func:`run` and :func:`search`; with ``confirm``, a finished experiment goes on with that.
 
     Raises UsageError where there is nothing to resume.
     """
     warm_up()
     import_from_here()
-    from slm_lightning.lab.trial import Trial
+    from slm_lightning.lab.experiment import Experiment
+    from slm_lightning.lab.storage import open_storage
+    from slm_lightning.lab.trial import Trial, code_changed
     from slm_lightning.tracking import Record
 
     record = Record()
     info = record.find(run)
-    if info.parent is not None:
+    while info.parent is not None:
         info = record.get(info.parent)
-    trial = Trial.reopen(info, record)
-    if changed := trial.changed(info):
-        say(f"warning: {changed}; the numbers need not be those of an unbroken run")
-    return _run(trial, device, say)
+    if info.status == "FINISHED" and not (info.kind == "experiment" and confirm):
+        raise UsageError(f"{info.name} is done; nothing is left to resume")
+    if code_changed(info):
+        say(
+            "warning: the code has changed since it began; the numbers need not be those of an unbroken"
+            " run"
+        )
+    if info.kind == "trial":
+        return _run(Trial.reopen(info, record), device, say)
+    engine = (where or Where()).engine()
+    study = open_storage(storage, record.root)
+    return _search(Experiment.reopen(info, record, study, confirm), engine, device, say)
 
 
-def _run(trial: Any, device: str, say: Callable[[str], None]):
+@dataclass(frozen=True)
+class Where:
+    """What runs sessions: ``local``, this machine, at most ``parallel`` cores of it; or ``ray``, the
+    cluster at ``address``."""
+
+    kind: Literal["local", "ray"] = "local"
+    parallel: int | None = None
+    address: str | None = None
+
+    def engine(self):
+        """Ready to run sessions. Raises MissingError, UsageError."""
+        if self.kind == "ray":
+            from slm_lightning.lab.ray_engine import RayEngine
+
+            return RayEngine(self.address, self.parallel)
+        from slm_lightning.lab.admission import Machine
+        from slm_lightning.lab.local_engine import LocalEngine
+
+        return LocalEngine(Machine.here(self.parallel))
+
+
+def _planned(spec, name, mode, variables, overrides, seed, sessions, device, say) -> Plan:
+    """A spec that is ready to run, with what there is to say of it."""
+    warm_up()
+    import_from_here()
+    plan = prepare(spec, name, mode, variables, overrides, seed, sessions)
+    for note in plan.notes:
+        say(f"note: {note}")
+    from slm_lightning.lab.preflight import device_of
+
+    device_of(plan.spec, 0, device)  # raises where it is not there
+    return plan
+
+
+def _run(trial: Any, device: str, say: Say):
     from slm_lightning.lab.progress import ProgressBars
 
     say(f"{trial.name}: run {trial.run_id[:8]} in {trial.record.uri}")
     names = [f"{trial.name}_s{s}" for s in range(len(trial.session_ids))]
     bars = ProgressBars(names, trial.spec.env.max_frame)
     try:
-        return trial.run(bars.update, device)
+        return trial.run(Where().engine(), bars.update, device)
     finally:
         bars.close()
+
+
+def _search(experiment: Any, engine: Any, device: str, say: Say):
+    from slm_lightning.lab.experiment_result import close
+    from slm_lightning.lab.progress import SearchProgress
+
+    say(f"{experiment.name}: run {experiment.run_id[:8]} in {experiment.record.uri}")
+    watcher = SearchProgress(experiment.spec, experiment.study, say)
+    try:
+        stopped_by = experiment.run(engine, watcher, device)
+    except BaseException as error:
+        experiment.give_up("stopped" if isinstance(error, KeyboardInterrupt) else "failed")
+        raise
+    finally:
+        watcher.close()
+        engine.close()
+    return close(experiment, stopped_by)
 
 
 def load(run: str, checkpoint: Literal["best", "last"] = "best"):
@@ -100,6 +203,25 @@ def load(run: str, checkpoint: Literal["best", "last"] = "best"):
     from slm_lightning.tracking import Record
 
     return Policy(find_policy(run, Record(), checkpoint))
+
+
+def compare(*runs: str, metric: str = "score"):
+    """Trials, experiments or sessions side by side, and what their seeds show: a
+    :class:`slm_lightning.lab.comparison.Comparison`."""
+    from slm_lightning.lab.comparison import compare as compare_runs
+    from slm_lightning.tracking import Record
+
+    return compare_runs(runs, Record(), metric)
+
+
+def report(run: str):
+    """Analyses a search again, from the record alone, and records its page. Returns a
+    :class:`slm_lightning.lab.experiment_page.Report`."""
+    from slm_lightning.lab.experiment_page import write_report
+    from slm_lightning.tracking import Record
+
+    record = Record()
+    return write_report(record, record.find(run).run_id)
 
 
 @dataclass(frozen=True)
@@ -114,7 +236,7 @@ class Plan:
 def prepare(
     spec: str | Path | Mapping[str, Any],
     name: str | None = None,
-    mode: Mode = "train",
+    mode: Mode | Literal["search"] = "train",
     variables: Mapping[str, str] | None = None,
     overrides: Mapping[str, Any] | None = None,
     seed: int | None = None,
@@ -125,6 +247,8 @@ def prepare(
     from slm_lightning.registry import REGISTRY
     from slm_lightning.spec.notes import notes
     from slm_lightning.spec.resolve import resolve
+    from slm_lightning.spec.search import check_search, searched
+    from slm_lightning.spec.search_values import check_values
 
     asked = {"meta.seed": seed, "meta.max_session": 1 if mode == "dev" else sessions}
     overrides = {**(overrides or {}), **{k: v for k, v in asked.items() if v is not None}}
@@ -134,8 +258,15 @@ def prepare(
         resolved = with_one_round(resolved)
     if mode == "dev":
         resolved = shortened(resolved, DEV_ROUNDS)
+    said = notes(raw, resolved)
+    if mode == "search":
+        resolved, more = searched(raw, resolved)
+        said += more
+        check_search(resolved)
+        if problems := check_values(raw, resolved, REGISTRY):
+            raise SpecError(problems)
     check(resolved)
-    return Plan(raw, resolved, notes(raw, resolved))
+    return Plan(raw, resolved, said)
 
 
 def import_from_here() -> None:

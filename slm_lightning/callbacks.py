@@ -120,6 +120,8 @@ class MetricLog(AfterRound):
         checkpoint is written again."""
         self.improved = False
         """Whether ``total_reward_ma`` reached its best value so far in the latest round."""
+        self.rows: list[dict[str, float]] = []
+        """The rows of the latest round."""
 
     @property
     def total_reward_ma(self) -> float:
@@ -142,7 +144,7 @@ class MetricLog(AfterRound):
     def after_round(self, trainer: Trainer, session: Session, data: RolloutData) -> None:
         stride, frequency = self.frames_per_step, self.spec.meta.log_frequency
         episodes = deque(data.episodes)
-        rows = []
+        self.rows = rows = []
         while self.next_mark <= data.frame:
             frame = min(math.ceil(self.next_mark / stride) * stride, data.frame)
             rows.append(self._row(frame, episodes))

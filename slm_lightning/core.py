@@ -231,21 +231,23 @@ class Stream(IntEnum):
     EVAL = 3
     ENJOY = 4
     BASELINE = 5
+    SEARCH = 6
+    TRIAL = 7
 
 
 @dataclass(frozen=True)
 class Keys:
-    """Seeds as a pure function of what they are for; there is no generator state to save."""
+    """Seeds as a pure function of what they are for; there is no generator state to save. The trials of
+    a search differ in ``seed``."""
 
     seed: int
-    trial: int = 0
     session: int = 0
     worker: int = 0
     """Of several processes that train one model: they share its initial weights and nothing else."""
 
     def seed_for(self, stream: Stream, *index: int) -> int:
         """A 31-bit seed for ``stream`` at ``index`` (block; or sub-environment and episode)."""
-        key = (self.trial, self.session, int(stream), *index)
+        key = (0, self.session, int(stream), *index)
         if self.worker and stream is not Stream.INIT:
             key += (self.worker,)
         return int(np.random.SeedSequence(self.seed, spawn_key=key).generate_state(1)[0] >> 1)

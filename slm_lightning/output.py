@@ -8,11 +8,28 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from slm_lightning.lab.trial import Result
+    from slm_lightning.lab.experiment_result import SearchResult
+    from slm_lightning.lab.result import Result
     from slm_lightning.tracking import RunInfo
 
+NO_BROWSER = "no picture: that needs Chrome or Chromium (kaleido_get_chrome installs one)"
 
-def report(result: Result) -> str:
+
+def report(result: Result | SearchResult) -> str:
+    """What a run came to, and what to type next."""
+    from slm_lightning.lab.result import Result
+
+    return report_trial(result) if isinstance(result, Result) else result.report.text
+
+
+def summary(result: Result | SearchResult) -> dict[str, Any]:
+    """The same for programs."""
+    from slm_lightning.lab.result import Result
+
+    return trial_summary(result) if isinstance(result, Result) else result.report.to_dict()
+
+
+def report_trial(result: Result) -> str:
     """What a trial came to, and what to type next."""
     scalars, run = result.scalars, result.run_id[:8]
     done = sum(session.outcome.status == "done" for session in result.sessions)
@@ -35,7 +52,7 @@ def report(result: Result) -> str:
     return "\n".join(lines)
 
 
-def summary(result: Result) -> dict[str, Any]:
+def trial_summary(result: Result) -> dict[str, Any]:
     """A trial and its sessions."""
     return {
         "run_id": result.run_id,

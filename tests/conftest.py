@@ -33,7 +33,7 @@ from slm_lightning.session import Session
 from slm_lightning.spec.model import AgentSpec, EnvParams, MetaParams, Spec
 
 if TYPE_CHECKING:
-    from slm_lightning.lab.trial import Result
+    from slm_lightning.lab.result import Result
     from slm_lightning.tracking import Record
     from tests.support import Lab
 

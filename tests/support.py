@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from slm_lightning.core import Keys, Stream
-from slm_lightning.lab.trial import Result
+from slm_lightning.lab.result import Result
 from slm_lightning.tracking import Record
 
 REPOSITORY = Path(__file__).parents[1]
@@ -66,7 +66,7 @@ def faulty(fault: str, session: int = 1, at: int = 400, **options: Any) -> dict[
         "entry_point": "tests.lab.faults:Faulty",
         "fault": fault,
         "at": at,
-        "first_seed": Keys(TINY["meta"]["seed"], 0, session).seed_for(Stream.ENV, 0, 0),
+        "first_seed": Keys(TINY["meta"]["seed"], session).seed_for(Stream.ENV, 0, 0),
         **options,
     }
 
@@ -128,7 +128,11 @@ def numbers(table: pd.DataFrame) -> pd.DataFrame:
 
 def checkpoint(record: Record, run_id: str, which: str) -> dict[str, Any]:
     """``ckpt-best`` or ``ckpt-last`` of a session, without what measures the machine."""
-    path = record.download(run_id, f"checkpoints/ckpt-{which}.ckpt")
+    return stored_state(record.download(run_id, f"checkpoints/ckpt-{which}.ckpt"))
+
+
+def stored_state(path: Path) -> dict[str, Any]:
+    """A checkpoint without what measures the machine."""
     state = torch.load(path, weights_only=True)
     for callback in state.get("callbacks", {}).values():
         for clock in ("elapsed", "written"):

@@ -16,7 +16,7 @@ import pytest
 import slm_lightning
 from slm_lightning.api import prepare
 from slm_lightning.errors import MissingError, SpecError, UsageError
-from slm_lightning.lab.trial import Result
+from slm_lightning.lab.result import Result
 from slm_lightning.tracking import Record
 from tests.support import FRAMES, REPOSITORY, TINY, tiny, write_spec
 

@@ -50,11 +50,11 @@ PURE = {"rl", "nets", "algorithms"}
 
 HOMES = {
     "mlflow": ["tracking.py", "tracking/*"],
-    "optuna": ["lab/experiment.py", "*pruning*.py"],
+    "optuna": ["lab/study.py", "lab/storage.py", "lab/importance.py"],
     "huggingface_hub": ["hub.py"],
-    "ray": ["lab/launch.py"],
+    "ray": ["lab/ray_engine.py"],
     "gymnasium": ["envs/*", "lab/baselines.py"],
-    "click": ["cli.py"],
+    "click": ["cli/*"],
 }
 """Libraries that only some files may know."""
 

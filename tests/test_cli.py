@@ -14,7 +14,7 @@ import pytest
 from slm_lightning import __version__
 from slm_lightning.cli import cli
 from slm_lightning.errors import MissingError
-from slm_lightning.lab.trial import Result
+from slm_lightning.lab.result import Result
 from slm_lightning.tracking import Record
 from tests.support import REPOSITORY, TINY, Lab, tiny, write_spec
 
@@ -199,10 +199,10 @@ class TestLooking:
         data = json.loads(lab("show", "tiny_t0", "--json").out, parse_constant=pytest.fail)
         assert data["metrics"]["score"] == finished.scalars["score"]
         assert data["tags"]["slm.kind"] == "trial"
-        assert [s["run_id"] for s in data["sessions"]] == [s.run_id for s in finished.sessions]
+        assert [s["run_id"] for s in data["children"]] == [s.run_id for s in finished.sessions]
         assert "spec.json" in data["artifacts"]
         session = json.loads(lab("show", "tiny_t0_s1", "--json").out)
-        assert (session["kind"], session["sessions"]) == ("session", [])
+        assert (session["kind"], session["children"]) == ("session", [])
 
 
 class TestValidate:

@@ -37,6 +37,12 @@ SESSION_SCALARS = [
     "stability",
 ]
 
+TRIAL_SCALARS = [
+    *SESSION_SCALARS,
+    *("consistency", "score_ci_low", "score_ci_high", "score_std", "score_iqm", "score_min"),
+    *("eval_score_ci_low", "eval_score_ci_high"),
+]
+
 
 def total_reward_ma(total_reward: pd.Series) -> pd.Series:
     """At each checkpoint the mean of ``total_reward`` over the last 100 checkpoints, NaN skipped."""
@@ -123,7 +129,8 @@ def trial_scalars(
     :func:`consistency`; for both scores the 95 % t-interval over sessions ``*_ci_low``, ``*_ci_high``;
     for ``score`` also the standard deviation, the interquartile mean and the worst session.
     ``sessions`` of ``sessions_planned`` have a score and are in these numbers; of those with a record,
-    ``sessions_ended_early`` stop before the last frame of the longest.
+    ``sessions_ended_early`` stop before the last frame of the longest. ``frames`` is what all sessions
+    with a record have spent, up to their last checkpoints.
     """
     rows = [session_scalars(df, baseline) for df in dfs]
     table = pd.DataFrame(rows, columns=SESSION_SCALARS, dtype=float).dropna(subset="score")
@@ -143,6 +150,7 @@ def trial_scalars(
         "sessions": float(len(table)),
         "sessions_planned": float(planned),
         "sessions_ended_early": float(len(ended_early(dfs))),
+        "frames": float(sum(df["frame"].iloc[-1] for df in dfs if len(df))),
     }
 
 

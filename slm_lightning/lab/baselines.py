@@ -66,6 +66,13 @@ def random_baseline(
         raise StorageError(f"the random baselines in {cache} cannot be used: {error}", hint) from error
 
 
+def reward_threshold(name: str) -> float | None:
+    """The mean return at which Gymnasium counts its environment ``name`` as solved; None where it does
+    not say, and for an environment that is not registered now. Nothing is imported for the answer."""
+    found = gymnasium.registry.get(name)
+    return None if found is None or found.reward_threshold is None else float(found.reward_threshold)
+
+
 def _measure_into(cache: Path, key: str, make: Make) -> Baseline | None:
     cache.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{cache}.lock"):

@@ -1,10 +1,51 @@
-"""What one session needs to know; plain data, so that any process or machine can run it."""
+"""What one session needs to know, and what it says of itself; plain data, so that any process or
+machine can run it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
+
+Status = Literal["done", "stopped", "failed", "diverged", "pruned"]
+
+
+class Outcome(NamedTuple):
+    """How a session ended; ``message`` says why when it did not finish."""
+
+    status: Status
+    message: str = ""
+
+
+class Reached(NamedTuple):
+    """How far a session is."""
+
+    frame: int
+    total_reward_ma: float
+
+
+class Rung(NamedTuple):
+    """What a session must have reached to go on: at its first row from ``frame`` on, ``metric`` is at
+    least ``bound`` (at most, where ``minimize``)."""
+
+    frame: int
+    metric: str
+    bound: float
+    minimize: bool = False
+
+
+class Needs(NamedTuple):
+    """What a session takes of a machine while it runs."""
+
+    cpus: float = 1.0
+    """Cores, for each of its processes."""
+    gpus: float = 0.0
+    """Share of a GPU, for each of its processes that has one; 0 counts none."""
+    memory: int = 0
+    """Bytes, of all its processes."""
+
+
+DEFAULT_NEEDS = Needs()
 
 
 @dataclass(frozen=True)
@@ -18,6 +59,9 @@ class Job:
     folder: str
     devices: tuple[str, ...]
     """``cpu`` or ``cuda:i``, for each of the workers that train the model together."""
+    needs: Needs = DEFAULT_NEEDS
+    rungs: tuple[Rung, ...] = ()
+    """Where a search gives it up unless it is good enough, by frame."""
     render: bool = False
     """Show the training environment in a window."""
     debug: bool = False

@@ -1,306 +1,141 @@
-"""Runs jobs as local processes: one per session, or several that train its model together; as many at
-once as the machine carries.
+"""Runs jobs, as many at once as an engine carries, and loses none of them.
 
-Processes come from a fork server that has imported lightning once, so a session starts at once where
-a fresh interpreter takes seconds. A process that dies is seen by its sentinel, never missed.
+The engine says what it can carry and starts sessions: as processes of this machine
+(:mod:`slm_lightning.lab.local_engine`) or on a cluster (:mod:`slm_lightning.lab.ray_engine`). The
+launcher decides which job comes next, starts again what was killed, and hears of every end.
 """
 
 from __future__ import annotations
 
 import contextlib
-import faulthandler
-import multiprocessing
-import os
-import signal
-import sys
-import threading
-import time
-import traceback
-import types
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence, Set
-from dataclasses import dataclass, field
-from multiprocessing import forkserver, resource_tracker
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
-from slm_lightning.errors import DivergedError, LabError, LostWorkerError
-from slm_lightning.lab.job import Job
+from slm_lightning.lab.job import Job, Outcome, Reached
 from slm_lightning.lab.signals import StopSignal
 
-Status = Literal["done", "stopped", "failed", "diverged"]
 RESTARTS = 3
 """How often a session whose process was killed goes on from its last checkpoint."""
-PARTING_SECONDS = 5.0
-"""How long the workers of a session may take to end when one of them has failed."""
-_WORKER = "slm_lightning.lab.worker"
-
-
-class Outcome(NamedTuple):
-    """How a session ended; ``message`` says why when it did not finish."""
-
-    status: Status
-    message: str = ""
-
-
-class Reached(NamedTuple):
-    """How far a session is."""
-
-    frame: int
-    total_reward_ma: float
-
-
-class Lost(NamedTuple):
-    """A worker cannot go on because another one has ended."""
-
-    message: str
-
-
-class Worker(NamedTuple):
-    """A process, and the pipe it reports through."""
-
-    process: BaseProcess
-    pipe: Connection
-
-    @property
-    def sources(self) -> list[Any]:
-        """What is ready when it has something to say, or has ended."""
-        return [self.pipe, self.process.sentinel]
 
 
 @dataclass(frozen=True)
 class Killed:
-    """The process of a session ended without a word."""
+    """A session ended without a word; ``how`` is the signal's name, the exit code, or what was lost."""
 
-    exitcode: int
-
-    @property
-    def how(self) -> str:
-        """The signal's name, or the exit code."""
-        return signal.Signals(-self.exitcode).name if self.exitcode < 0 else f"exit {self.exitcode}"
+    how: str
 
 
-@dataclass
-class Running:
-    """A session on its way: the workers that still run, and how the others ended."""
+class Running(Protocol):
+    """A session on its way."""
 
     job: Job
-    workers: list[Worker]
-    ended: list[Outcome | Killed | Lost] = field(default_factory=list)
-
-    def hear(self, ready: Set[Any]) -> Iterator[Reached]:
-        """Takes what the ``ready`` have to say; yields how far the session is."""
-        for worker in [worker for worker in self.workers if not ready.isdisjoint(worker.sources)]:
-            message = _read(worker)
-            if isinstance(message, Reached):
-                yield message
-            else:
-                self.workers.remove(worker)
-                self.ended.append(message)
 
     def end(self) -> Outcome | Killed | None:
-        """How the session ended; None while it runs. One worker that fails ends it, and what the others
-        then say of their loss is no reason."""
-        reasons = [end for end in self.ended if not isinstance(end, Lost)]
-        for end in reasons:
-            if isinstance(end, Killed) or end.status in ("failed", "diverged"):
-                self._part()
-                return end
-        if self.workers:
-            return None
-        if len(reasons) < len(self.ended):
-            return Outcome("failed", "its workers have lost each other")
-        return reasons[0]
+        """How it ended; None while it runs."""
 
-    def _part(self) -> None:
-        """Ends the workers that are left, but lets the first save its best policy."""
-        deadline = time.monotonic() + PARTING_SECONDS
-        for worker in self.workers:
-            worker.process.join(max(deadline - time.monotonic(), 0))
-            worker.process.kill()
-            worker.process.join()
-            worker.pipe.close()
-        self.workers.clear()
+    def ask_to_stop(self) -> None:
+        """Lets it finish its round and save itself."""
+
+    def kill(self) -> None:
+        """Ends it at once; it says nothing more."""
 
 
-def warm_up() -> None:
-    """Starts the fork server, so that it imports while the caller still reads and checks specs. A
-    Ctrl-C in the terminal is not for it."""
-    resource_tracker.ensure_running()  # first, because it unblocks the signal
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        with hidden_main():
-            _context()
-            forkserver.ensure_running()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+class Engine(Protocol):
+    """Where sessions run."""
+
+    def fits(self, job: Job, running: Sequence[Running]) -> bool:
+        """Whether ``job`` can be started beside those ``running``; asked only where some are."""
+
+    def start(self, job: Job) -> Running:
+        """Starts a session, which goes on from the checkpoint in its folder where there is one."""
+
+    def wait(self, running: Sequence[Running]) -> Iterator[tuple[Running, Reached]]:
+        """Waits until something happens; yields which sessions have come how far."""
+
+    def close(self) -> None:
+        """Gives back what it holds."""
 
 
-def run_jobs(
-    jobs: Sequence[Job],
-    at_once: int,
-    on_progress: Callable[[int, int, float], None],
-    on_end: Callable[[Job, Outcome], None],
-) -> StopSignal:
-    """Runs all jobs, ``at_once`` at a time.
+class Launcher:
+    """The jobs of one trial, or of all trials of an experiment.
 
-    ``on_progress(session, frame, total_reward_ma)`` follows each session, ``on_end(job, outcome)`` sees
-    it end. A session one of whose processes is killed goes on from its last checkpoint, at most three
-    times. ``at_once`` counts processes, but a session is started whole.
-    SIGTERM or Ctrl-C lets running sessions finish their round; a second one kills them. Returns the
-    signal block, which tells whether one came.
+    ``on_progress(job, reached)`` follows each session, ``on_end(job, outcome)`` sees it end, and may
+    ``add`` further jobs or ``cancel`` some. A session that is killed goes on from its last checkpoint,
+    at most three times.
     """
-    waiting, running = deque(jobs), list[Running]()
-    deaths: Counter[int] = Counter()
 
-    def workers() -> list[Worker]:
-        return [worker for run in running for worker in run.workers]
+    def __init__(
+        self,
+        engine: Engine,
+        on_progress: Callable[[Job, Reached], None],
+        on_end: Callable[[Job, Outcome], None],
+    ):
+        self.engine, self.on_progress, self.on_end = engine, on_progress, on_end
+        self.waiting = deque[Job]()
+        self.running = list[Running]()
+        self.deaths = Counter[str]()
+        self.stop = StopSignal(first=self._ask_to_stop, again=self._kill)
 
-    def ask_to_stop() -> None:
-        for worker in workers():
-            worker.process.terminate()
+    def add(self, jobs: Iterable[Job]) -> None:
+        """Jobs to run, in this order, behind those that wait."""
+        self.waiting.extend(jobs)
 
-    def kill() -> None:
-        for worker in workers():
-            worker.process.kill()
+    def cancel(self, job: Job) -> None:
+        """Takes ``job`` back, running or not; nothing more is heard of it."""
+        self.waiting = deque(other for other in self.waiting if other is not job)
+        for run in [run for run in self.running if run.job is job]:
+            run.kill()
+            self.running.remove(run)
 
-    def fits(job: Job) -> bool:
-        return not running or len(workers()) + len(job.devices) <= at_once
+    def run(self) -> StopSignal:
+        """Runs all jobs. SIGTERM or Ctrl-C lets running sessions finish their round; a second one kills
+        them. Returns the signal block, which tells whether one came."""
+        with self.stop, contextlib.ExitStack() as whatever_happens:
+            whatever_happens.callback(self._kill)  # nothing is left running when this process fails
+            while self.running or (self.waiting and not self.stop()):
+                self._start()
+                if self.running:
+                    self._listen()
+        while self.waiting:
+            self.on_end(self.waiting.popleft(), Outcome("stopped", "not started"))
+        return self.stop
 
-    stop = StopSignal(first=ask_to_stop, again=kill)
-    with stop, contextlib.ExitStack() as whatever_happens:
-        whatever_happens.callback(kill)  # nothing is left running when this process fails
-        while running or (waiting and not stop()):
-            while waiting and fits(waiting[0]) and not stop():
-                running.append(_start(waiting.popleft()))
-                if stop():  # it came while that one was not yet among those to be asked
-                    ask_to_stop()
-            if not running:
-                break
-            ready = set(wait([source for worker in workers() for source in worker.sources]))
-            for run in list(running):
-                for reached in run.hear(ready):
-                    on_progress(run.job.session, *reached)
-                end = run.end()
-                if end is None:
-                    continue
-                running.remove(run)
-                if isinstance(end, Killed) and not stop() and deaths[run.job.session] < RESTARTS:
-                    deaths[run.job.session] += 1
-                    waiting.appendleft(run.job)
-                    continue
-                on_end(run.job, _outcome(end, stop))
-    for job in waiting:
-        on_end(job, Outcome("stopped", "not started"))
-    return stop
+    def _start(self) -> None:
+        while self.waiting and not self.stop() and self._fits(self.waiting[0]):
+            self.running.append(self.engine.start(self.waiting.popleft()))
+            if self.stop():  # it came while that one was not yet among those to be asked
+                self._ask_to_stop()
 
+    def _fits(self, job: Job) -> bool:
+        return not self.running or self.engine.fits(job, self.running)
 
-def _start(job: Job) -> Running:
-    job.meeting.unlink(missing_ok=True)  # that of an earlier start would confuse the workers
-    return Running(job, [_start_worker(job, rank) for rank in range(len(job.devices))])
+    def _listen(self) -> None:
+        for run, reached in self.engine.wait(list(self.running)):
+            self.on_progress(run.job, reached)
+        for run in list(self.running):
+            end = run.end()
+            if end is None or run not in self.running:  # another's end has cancelled it
+                continue
+            self.running.remove(run)
+            if isinstance(end, Killed) and not self.stop() and self.deaths[run.job.folder] < RESTARTS:
+                self.deaths[run.job.folder] += 1
+                self.waiting.appendleft(run.job)
+            else:
+                self.on_end(run.job, self._outcome(end))
 
+    def _outcome(self, end: Outcome | Killed) -> Outcome:
+        if isinstance(end, Outcome):
+            return end
+        if self.stop():
+            return Outcome("stopped", "killed while stopping")
+        return Outcome("failed", f"its process died {RESTARTS + 1} times, at last by {end.how}")
 
-def _start_worker(job: Job, rank: int) -> Worker:
-    ours, theirs = multiprocessing.Pipe(duplex=False)
-    with hidden_main():
-        process = _context().Process(
-            target=_enter, args=(job, rank, theirs), name=f"session-{job.session}-{rank}"
-        )
-        process.start()
-    theirs.close()
-    return Worker(process, ours)
+    def _ask_to_stop(self) -> None:
+        for run in self.running:
+            run.ask_to_stop()
 
-
-def _read(worker: Worker) -> Reached | Outcome | Killed | Lost:
-    """One message of a process: its progress, or the last there is."""
-    try:
-        message = worker.pipe.recv() if worker.pipe.poll() else None
-    except (EOFError, OSError):  # killed before, or in the middle of a message
-        message = None
-    if not isinstance(message, Reached):
-        worker.process.join()
-        worker.pipe.close()
-    return Killed(worker.process.exitcode or 0) if message is None else message
-
-
-def _outcome(end: Outcome | Killed, stop: StopSignal) -> Outcome:
-    if isinstance(end, Outcome):
-        return end
-    if stop():
-        return Outcome("stopped", "killed while stopping")
-    return Outcome("failed", f"its process died {RESTARTS + 1} times, at last by {end.how}")
-
-
-def _enter(job: Job, rank: int, pipe: Connection) -> None:
-    """First function of a worker's process."""
-    os.setpgid(0, 0)  # a Ctrl-C in the terminal is for the parent, which then asks us
-    _die_with_parent()
-    _write_output_to(Path(job.folder) / "session.log")
-    outcome: Outcome | Lost
-    try:
-        outcome = _run(job, rank, pipe)
-    except LostWorkerError as error:
-        outcome = Lost(str(error))
-    except LabError as error:
-        status: Status = "diverged" if isinstance(error, DivergedError) else "failed"
-        outcome = Outcome(status, "; ".join(filter(None, [str(error), error.hint])))
-    except BaseException as error:
-        traceback.print_exc()
-        outcome = Outcome("failed", f"{type(error).__name__}: {error}")
-    pipe.send(outcome)
-
-
-def _run(job: Job, rank: int, pipe: Connection) -> Outcome:
-    import torch
-
-    from slm_lightning.lab.worker import run_session
-
-    torch.set_num_threads(1)  # sessions side by side must not fight over cores
-
-    def report(frame: int, score: float) -> None:
-        if rank == 0:
-            pipe.send(Reached(frame, score))
-
-    finished = run_session(job, report, rank)
-    return Outcome("done") if finished else Outcome("stopped", "asked to stop")
-
-
-def _die_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        wait([parent.sentinel])
-        os.killpg(0, signal.SIGKILL)  # with the environments that have processes of their own
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _write_output_to(path: Path) -> None:
-    sys.stdout.flush()
-    sys.stderr.flush()
-    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    os.close(log)
-    faulthandler.enable(file=2)
-
-
-def _context() -> multiprocessing.context.ForkServerContext:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([_WORKER])
-    return context
-
-
-@contextlib.contextmanager
-def hidden_main() -> Iterator[None]:
-    """Keeps multiprocessing from importing the user's script again in every session, which would run
-    a script without an ``if __name__`` guard a second time."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = types.ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
+    def _kill(self) -> None:
+        for run in self.running:
+            run.kill()

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import sys
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from tqdm import tqdm
+
+from slm_lightning.lab.findings import short_names
+from slm_lightning.lab.job import Job, Reached
+from slm_lightning.lab.study import Ended, Study
+from slm_lightning.lab.trial import Trial
+from slm_lightning.lab.wording import number as number_text
+from slm_lightning.spec.model import Spec
 
 
 class ProgressBars:
@@ -31,8 +41,9 @@ class ProgressBars:
             "[{elapsed}<{remaining}, {rate_fmt}]{postfix}",
         )
 
-    def update(self, index: int, frame: int, score: float) -> None:
-        """Session ``index`` has reached ``frame`` with ``total_reward_ma`` ``score``."""
+    def update(self, job: Job, reached: Reached) -> None:
+        """The session of ``job`` has come so far."""
+        index, (frame, score) = job.session, reached
         if self.live:
             bar = self.bars[index]
             if bar.n == 0:
@@ -51,6 +62,80 @@ class ProgressBars:
     def close(self) -> None:
         for bar in self.bars:
             bar.close()
+
+
+class SearchProgress:
+    """A search in the terminal: a line for every trial that has ended and, where the output is a
+    terminal, one below them that says how many of the frames are run."""
+
+    def __init__(self, spec: Spec, study: Study, say: Callable[[str], None]):
+        self.spec, self.study, self.say = spec, study, say
+        self.frames: dict[tuple[int, int], int] = {}
+        self.labels = short_names([dimension.path for dimension in study.space.dimensions])
+        (self.metric, self.direction), *_ = spec.meta.search.objectives.items()
+        self.best: tuple[float, int] | None = None
+        self.bar: tqdm | None = None
+        if sys.stderr.isatty():
+            each = spec.env.max_frame * spec.meta.sessions
+            self.bar = tqdm(
+                total=each * (spec.meta.max_trial or 0),
+                initial=each * sum(t.state.is_finished() for t in study.trials),
+                unit=" frames",
+                unit_scale=True,
+                dynamic_ncols=True,
+                bar_format="{percentage:3.0f}%|{bar}| [{elapsed}<{remaining}, {rate_fmt}]{postfix}",
+            )
+        for trial in study.finished():
+            self._compare(trial.number, trial.values[0])
+
+    def begun(self, trial: Trial) -> None:
+        """The sessions of ``trial`` wait or run."""
+        if trial.mode == "confirm":
+            self._print(f"{trial.name}: {len(trial.session_ids)} sessions with fresh seeds")
+
+    def reached(self, job: Job, reached: Reached) -> None:
+        """The session of ``job`` has come so far."""
+        key = job.trial, job.session
+        before = self.frames.get(key, 0)
+        self.frames[key] = max(before, reached.frame)
+        if self.bar is not None:
+            self.bar.update(self.frames[key] - before)
+
+    def ended(self, number: int, drawn: Mapping[str, Any], end: Ended, reason: str) -> None:
+        """Trial ``number`` of the search is told."""
+        if end.values is None:
+            first = reason.splitlines()[0] if reason else "no finite value"
+            outcome = f"failed: {first}"
+        elif end.pruned:
+            outcome = f"{self.metric} {number_text(end.values[0])}, pruned"
+        else:
+            better = self._compare(number, end.values[0])
+            outcome = f"{self.metric} {number_text(end.values[0])}{', best so far' if better else ''}"
+        setting = ", ".join(f"{self.labels[path]} {_brief(value)}" for path, value in drawn.items())
+        self._print(f"t{number} of {self.spec.meta.max_trial}  {outcome}  ({setting})")
+        if self.bar is not None and self.best:
+            self.bar.set_postfix_str(f"best {number_text(self.best[0])}, t{self.best[1]}")
+
+    def close(self) -> None:
+        """Leaves the terminal as it was."""
+        if self.bar is not None:
+            self.bar.close()
+
+    def _compare(self, number: int, value: float) -> bool:
+        """Whether ``value`` is the best so far, which it then is."""
+        sign = -1 if self.direction == "minimize" else 1
+        better = self.best is None or sign * value > sign * self.best[0]
+        if better:
+            self.best = value, number
+        return better
+
+    def _print(self, line: str) -> None:
+        with contextlib.suppress(OSError):  # a closed pipe must not end a search
+            tqdm.write(line, file=sys.stderr) if self.bar is not None else self.say(line)
+
+
+def _brief(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else json.dumps(value)
 
 
 def _shown(score: float) -> str:

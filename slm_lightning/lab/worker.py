@@ -19,24 +19,26 @@ from slm_lightning.data.rollout_data import RolloutData
 from slm_lightning.data.workers import Workers
 from slm_lightning.envs import make_env
 from slm_lightning.lab.distributed import Together, meet
-from slm_lightning.lab.job import Job
+from slm_lightning.lab.job import Job, Outcome
+from slm_lightning.lab.rungs import Rungs
 from slm_lightning.lab.signals import StopSignal
 from slm_lightning.registry import REGISTRY
 from slm_lightning.session import Session
 from slm_lightning.spec.resolve import resolve_dict
 
 
-def run_session(job: Job, report: Callable[[int, float], None], rank: int = 0) -> bool:
+def run_session(job: Job, report: Callable[[int, float], None], rank: int = 0) -> Outcome:
     """Trains one session to its budget; ``report(frame, total_reward_ma)`` is called on the way.
 
     Where the folder holds a ckpt-last, the session goes on from there, to the same end. Several workers
     who train one model each call this with their ``rank``.
 
-    Returns whether it finished; False after a SIGTERM or SIGINT, which end it at the next round.
+    Returns how it ended: done, pruned at a rung of the job, or stopped at the end of a round after a
+    SIGTERM or SIGINT.
     """
     quiet()
     spec = resolve_dict(job.spec, REGISTRY)
-    keys = Keys(spec.meta.seed, job.trial, job.session, rank)
+    keys = Keys(spec.meta.seed, job.session, rank)
     workers, stop = Workers(rank, len(job.devices)), StopSignal()
     device, shown = job.devices[rank], job.render and workers.first
     env = make_env(spec.env, keys, render_mode="human" if shown else None, device=device)
@@ -44,6 +46,7 @@ def run_session(job: Job, report: Callable[[int, float], None], rank: int = 0) -
     data = RolloutData(spec, keys, env, workers)
     folder = Path(job.folder)
     log = MetricLog(spec, folder / "metrics.jsonl")
+    rungs = Rungs(job.rungs, log)
     options: dict[str, Any] = {}
     if workers.size > 1:
         options["strategy"] = Together(workers, job)
@@ -52,6 +55,7 @@ def run_session(job: Job, report: Callable[[int, float], None], rank: int = 0) -
         callbacks=[
             Evaluation(spec, keys),
             log,
+            rungs,
             Progress(log, report, stop),
             Checkpoints(folder / "checkpoints", log),
         ],
@@ -62,8 +66,11 @@ def run_session(job: Job, report: Callable[[int, float], None], rank: int = 0) -
         if workers.size > 1:
             meet(workers, job)
         last = _last_checkpoint(folder / "checkpoints", rank)
-        trainer.fit(session, datamodule=data, ckpt_path=last, weights_only=True)
-    return data.finished
+        if last is None or not rungs.missed_in(last):
+            trainer.fit(session, datamodule=data, ckpt_path=last, weights_only=True)
+    if rungs.missed:
+        return Outcome("pruned", rungs.missed)
+    return Outcome("done") if data.finished else Outcome("stopped", "asked to stop")
 
 
 def _last_checkpoint(folder: Path, rank: int) -> Path | None:

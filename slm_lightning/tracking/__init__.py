@@ -9,8 +9,9 @@ from slm_lightning.tracking import settings
 settings.apply()
 
 from slm_lightning.tracking.courier import Courier  # noqa: E402
+from slm_lightning.tracking.journal import read_rows  # noqa: E402
 from slm_lightning.tracking.query import RunInfo  # noqa: E402
 from slm_lightning.tracking.record import Record, flatten  # noqa: E402
 from slm_lightning.tracking.ui import serve  # noqa: E402
 
-__all__ = ["Courier", "Record", "RunInfo", "flatten", "serve"]
+__all__ = ["Courier", "Record", "RunInfo", "flatten", "read_rows", "serve"]

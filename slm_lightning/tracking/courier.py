@@ -28,21 +28,18 @@ class Courier:
     def __init__(self, record: Record, run_ids: Iterable[str] = (), interval: float = 5.0):
         self.record = record
         self.interval = interval
-        self._run_ids: list[str] = []
-        for run_id in run_ids:
-            self.add(run_id)
+        self.add(*run_ids)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name="courier", daemon=True)
 
-    def add(self, run_id: str) -> None:
-        """One more run to deliver."""
-        self._run_ids.append(run_id)
-        self.record.deferred.add(run_id)
+    def add(self, *run_ids: str) -> None:
+        """More runs to deliver, each until it is finished."""
+        self.record.deferred.update(run_ids)
 
     @property
     def pending(self) -> int:
-        """Rows and calls that wait, over all runs."""
-        return sum(map(self.record.pending, list(self._run_ids)))
+        """Rows and calls that wait, over all runs that are not finished."""
+        return sum(map(self.record.pending, list(self.record.deferred)))
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -55,8 +52,9 @@ class Courier:
         self._thread.join(EXIT_SECONDS)
         if self._thread.is_alive():
             self.record.pause(60.0)
-        self.record.deferred -= set(self._run_ids)
-        if pending := self.pending:
+        pending = self.pending
+        self.record.deferred.clear()
+        if pending:
             _log.warning("mlflow: %d pending; they are sent when the next run starts", pending)
 
     def _work(self) -> None:
@@ -65,7 +63,7 @@ class Courier:
         self._round()
 
     def _round(self) -> None:
-        for run_id in list(self._run_ids):
+        for run_id in list(self.record.deferred):
             try:
                 self.record.deliver(run_id)
             except LabError as error:

@@ -85,6 +85,14 @@ class Reader(Store):
         """Runs of the lab, newest first, at most ``limit``."""
         return self._search(f"tags.`slm.kind` = '{kind}'" if kind else "", experiment, limit)
 
+    def top(self, limit: int | None = 100) -> list[RunInfo]:
+        """Experiments, and trials that are not part of one, newest first."""
+        experiments = self.runs(kind="experiment", limit=limit)
+        alone = self._search(
+            "tags.`slm.kind` = 'trial' AND tags.`mlflow.parentRunId` IS NULL", None, limit
+        )
+        return sorted([*experiments, *alone], key=lambda run: run.start, reverse=True)[:limit]
+
     def history(self, run_id: str) -> pd.DataFrame:
         """The curves of a session: one row per frame, ascending; columns ``frame`` and the metrics.
 

@@ -151,6 +151,15 @@ class Record(Reader):
             folder.release()
         return pending
 
+    def discard(self, run_id: str) -> None:
+        """Removes a run with those below it, of which nothing is worth keeping."""
+        with self._turn, self.guard():
+            for run in [*self.children(run_id), self.get(run_id)]:
+                self.client.delete_run(run.run_id)
+                folder = self._folder(run.run_id)
+                folder.release()
+                folder.remove()
+
     def pause(self, seconds: float = PAUSE) -> None:
         """Asks the store nothing for some time; writes wait in the working folders."""
         self._away_until = time.monotonic() + seconds

@@ -111,7 +111,7 @@ def test_shapes_and_types(env):
 @every_env
 def test_the_same_keys_give_the_same_episodes(env):
     runs = []
-    for keys in (KEYS, KEYS, Keys(6), Keys(5, session=1), Keys(5, trial=1)):
+    for keys in (KEYS, KEYS, Keys(6), Keys(5, session=1)):
         vector = open_env(env, keys)
         runs.append(play(vector, None if keys == KEYS else 20))
         vector.close()

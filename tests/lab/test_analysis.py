@@ -166,6 +166,7 @@ def test_trial_by_hand():
     assert scalars["consistency"] == pytest.approx(1 - 2 * (2 * std) / (2 * 35))
     assert (scalars["sessions"], scalars["sessions_planned"]) == (4.0, 4.0)
     assert scalars["sessions_ended_early"] == 0.0
+    assert scalars["frames"] == sum(df["frame"].iloc[-1] for df in dfs)
 
 
 @pytest.mark.parametrize("gone", [pd.DataFrame(), record([NAN, NAN])])
@@ -174,6 +175,8 @@ def test_a_session_without_a_score_is_missing_and_said_to_be(gone):
     scalars = trial_scalars([here[0], gone, here[1]], RANDOM, planned=3)
     assert (scalars["sessions"], scalars["sessions_planned"]) == (2.0, 3.0)
     alone = trial_scalars(here, RANDOM, planned=3)
+    frames = sum(df["frame"].iloc[-1] for df in [*here, gone] if len(df))
+    assert (scalars.pop("frames"), alone.pop("frames")) == (frames, 40.0)
     assert scalars == pytest.approx(alone, nan_ok=True)
 
 
@@ -202,7 +205,7 @@ def test_a_trial_of_nothing_has_the_same_metrics_without_values(dfs):
     scalars = trial_scalars(dfs, RANDOM, planned=4)
     assert scalars.keys() == trial_scalars([record([30, 50])], RANDOM, planned=4).keys()
     assert (scalars.pop("sessions"), scalars.pop("sessions_planned")) == (0.0, 4.0)
-    assert scalars.pop("sessions_ended_early") == 0.0
+    assert (scalars.pop("sessions_ended_early"), scalars.pop("frames")) == (0.0, 0.0)
     assert all(math.isnan(value) for value in scalars.values())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
 import math
@@ -22,6 +23,7 @@ from slm_lightning.lab.baselines import (
     measure,
     random_baseline,
     read_table,
+    reward_threshold,
     write_table,
 )
 
@@ -204,3 +206,21 @@ def test_four_processes_measure_each_environment_once(tmp_path):
     assert len({baseline for prize, baseline in found if prize == 1.0}) == 1
     assert len({baseline for prize, baseline in found if prize == 2.0}) == 1
     assert sorted(read_table(cache).values()) == sorted({baseline for _, baseline in found})
+
+
+@pytest.mark.parametrize(
+    ("name", "threshold"),
+    [
+        ("CartPole-v1", 475.0),
+        ("LunarLander-v3", 200.0),
+        ("Pendulum-v1", None),
+        ("tests/Nowhere-v0", None),
+    ],
+)
+def test_the_threshold_of_an_environment(name, threshold):
+    assert reward_threshold(name) == threshold
+
+
+def test_asking_for_a_threshold_imports_nothing(monkeypatch):
+    monkeypatch.setattr(importlib, "import_module", lambda name: pytest.fail(f"imported {name}"))
+    assert reward_threshold("antigravity:CartPole-v1") is None

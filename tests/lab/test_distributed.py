@@ -16,7 +16,7 @@ from slm_lightning import resume, run
 from slm_lightning.core import Keys, Stream
 from slm_lightning.errors import SpecError
 from slm_lightning.lab.preflight import devices_of
-from slm_lightning.lab.trial import Result
+from slm_lightning.lab.result import Result
 from slm_lightning.tracking import Record
 from tests.conftest import REPLAY, make_spec
 from tests.support import (

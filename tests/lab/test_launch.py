@@ -15,7 +15,7 @@ import pytest
 
 from slm_lightning import run
 from slm_lightning.lab import graphs
-from slm_lightning.lab.trial import Result
+from slm_lightning.lab.result import Result
 from slm_lightning.tracking import Record
 from tests.support import (
     FRAMES,

@@ -24,7 +24,7 @@ from slm_lightning.core import Keys, Stream
 from slm_lightning.data.evaluate import evaluate
 from slm_lightning.envs import make_env
 from slm_lightning.errors import IntegrityError
-from slm_lightning.lab.trial import Result
+from slm_lightning.lab.result import Result
 from slm_lightning.tracking import Record
 from tests.conftest import assert_equal, isolate
 from tests.envs.probes import Identity, probe

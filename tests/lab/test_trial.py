@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 
 from slm_lightning import run
-from slm_lightning.api import prepare
+from slm_lightning.api import Where, prepare
 from slm_lightning.lab.graphs import write_png
-from slm_lightning.lab.trial import Result, Trial, read_metrics
+from slm_lightning.lab.result import Result
+from slm_lightning.lab.trial import Trial, read_metrics
 from slm_lightning.tracking import Record, flatten
 from tests.support import (
     FRAMES,
@@ -93,6 +94,7 @@ class TestRecord:
         expected = {
             key: value if isinstance(value, str) else json.dumps(value)
             for key, value in flatten(resolved).items()
+            if not key.startswith(("search", "meta.search", "meta.max_trial"))
         }
         assert expected["agent.algorithm.gamma"] == "0.99"
         assert expected["env.name"] == "CartPole-v1"
@@ -202,7 +204,8 @@ class TestReproduction:
         plan = prepare(finished_record.download(finished.run_id, "spec_resolved.json"))
         assert plan.notes == []
         trial = Trial.create(plan.raw, plan.spec, finished_record)
-        result = trial.run(lambda session, frame, score: None, at_once=1)
+        engine = Where(parallel=1).engine()
+        result = trial.run(engine, lambda job, reached: None, "cpu")
         assert_same_numbers(result, finished, finished_record)
 
     def test_another_seed(self, finished: Result, record: Record) -> None:

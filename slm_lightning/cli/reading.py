@@ -1,0 +1,173 @@
+"""Commands that look at what is recorded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from slm_lightning import output
+
+
+@click.command()
+@click.argument("run", metavar="RUN_ID")
+@click.option("--episodes", type=click.IntRange(1, 10_000), default=10, show_default=True)
+@click.option("--checkpoint", type=click.Choice(["best", "last"]), default="best", show_default=True)
+@click.option("--explore", is_flag=True, help="Sample actions instead of taking the best one.")
+@click.option("--seed", type=click.IntRange(min=0), help="Play other episodes than the default ones.")
+@click.option("--video", type=click.Path(path_type=Path), help="Write an .mp4 or .gif file.")
+@click.option("--json", "as_json", is_flag=True, help="Print the returns as JSON.")
+def enjoy(run, episodes, checkpoint, explore, seed, video, as_json) -> None:
+    """Replay a trained policy.
+
+    RUN_ID is the id of a session or trial, the beginning of one, a name or a folder.
+    """
+    from slm_lightning import api
+    from slm_lightning.lab.preflight import has_display
+    from slm_lightning.lab.stats import summarize
+
+    policy = api.load(run, checkpoint)
+    window = has_display() and video is None and not as_json
+    returns = policy.play(episodes, explore, seed, video, window)
+    score = summarize(returns)
+    if as_json:
+        click.echo(
+            output.to_json({"name": policy.name, "returns": returns.tolist(), **score._asdict()})
+        )
+        return
+    click.echo(
+        f"{policy.name} on {policy.info.name}, ckpt-{checkpoint}, {'sampling' if explore else 'greedy'}"
+    )
+    for i, value in enumerate(returns):
+        click.echo(f"  episode {i}: {value:.4g}")
+    click.echo(
+        f"mean return {output.interval(score.mean, score.ci_low, score.ci_high)}, episodes: {episodes}"
+    )
+    if video:
+        click.echo(f"video: {video}")
+    elif not window:
+        click.echo("no display here; to see it: --video replay.mp4")
+
+
+@click.command(name="list")
+@click.option(
+    "--kind",
+    type=click.Choice(["experiment", "trial", "session", "all"]),
+    help="Default: experiments, and trials that are not part of one.",
+)
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True)
+@click.option("--json", "as_json", is_flag=True)
+def list_(kind, limit, as_json) -> None:
+    """List the runs of the record, newest first."""
+    from slm_lightning.tracking import Record
+
+    record = Record()
+    runs = record.runs(kind=None if kind == "all" else kind, limit=limit) if kind else record.top(limit)
+    if as_json:
+        click.echo(output.to_json([output.brief(run) for run in runs]))
+        return
+    if not runs:
+        click.echo("nothing recorded yet; start with: slm-lightning run specs/ppo/cartpole.json")
+        return
+    rows = [["run", "name", "status", "score", "eval", "environment", "started"]]
+    for run in runs:
+        rows.append(
+            [
+                run.run_id[:8],
+                run.name,
+                output.status(run),
+                output.number(run.metrics.get("score")),
+                output.number(run.metrics.get("eval_score")),
+                run.tags.get("slm.env", ""),
+                run.start.astimezone().strftime("%Y-%m-%d %H:%M"),
+            ]
+        )
+    click.echo(output.columns(rows))
+
+
+@click.command()
+@click.argument("run", metavar="RUN_ID")
+@click.option("--json", "as_json", is_flag=True)
+def show(run, as_json) -> None:
+    """Show one run in full.
+
+    How it ended, its metrics, the runs below it and its artifacts.
+    """
+    from slm_lightning.tracking import Record
+
+    record = Record()
+    info = record.find(run)
+    children = record.children(info.run_id)
+    artifacts = record.artifacts(info.run_id)
+    if as_json:
+        detail = {
+            **output.brief(info),
+            "metrics": info.metrics,
+            "tags": info.tags,
+            "artifacts": artifacts,
+        }
+        click.echo(output.to_json({**detail, "children": [output.brief(child) for child in children]}))
+        return
+    commit = info.tags.get("mlflow.source.git.commit", "none")[:12]
+    dirty = " + uncommitted changes" if info.tags.get("slm.git.dirty") == "true" else ""
+    click.echo(f"{info.name}  {info.kind}  {output.status(info)}  {info.run_id}")
+    click.echo(
+        f"commit {commit}{dirty}  seed {info.params.get('meta.seed', '?')}  {record.link(info.run_id)}"
+    )
+    if reason := info.tags.get("slm.reason"):
+        click.echo(f"reason: {reason}")
+    click.echo(output.columns([[k, output.number(v)] for k, v in sorted(info.metrics.items())]))
+    for child in children:
+        score = output.number(child.metrics.get("score"))
+        click.echo(f"{child.run_id[:8]}  {child.name}  {output.status(child)}  score {score}")
+    click.echo("artifacts: " + ", ".join(artifacts))
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(1, 65535), help="Default: the first free one from 5000.")
+@click.option("--no-browser", is_flag=True, help="Only print the address.")
+def ui(port, no_browser) -> None:
+    """Start the MLflow UI on this record."""
+    from slm_lightning.tracking import Record
+    from slm_lightning.tracking.ui import serve
+
+    serve(Record(), port, open_browser=not no_browser)
+
+
+@click.command()
+@click.argument("runs", metavar="RUN_ID...", nargs=-1, required=True)
+@click.option("--metric", default="score", show_default=True, help="Any metric of a session.")
+@click.option("--html", type=click.Path(path_type=Path), help="Write the page into this file.")
+@click.option(
+    "--png", type=click.Path(path_type=Path), help="Write the learning curves into this file."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
+def compare(runs, metric, html, png, as_json) -> None:
+    """Compare trials, searches or sessions.
+
+    Says what their seeds show and what they do not. Exits with 4 where runs cannot be compared.
+    """
+    from slm_lightning import api
+    from slm_lightning.lab.compare_graphs import write_png
+    from slm_lightning.lab.compare_page import write_page
+    from slm_lightning.lab.compare_report import text, to_dict
+
+    found = api.compare(*runs, metric=metric)
+    click.echo(output.to_json(to_dict(found)) if as_json else text(found))
+    if html:
+        write_page(found, html)
+    if png and not write_png(found, png):
+        click.echo(output.NO_BROWSER, err=True)
+    if found.refusals:
+        raise SystemExit(4)
+
+
+@click.command()
+@click.argument("run", metavar="RUN_ID")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+def report(run, as_json) -> None:
+    """Analyse a search again, from the record alone, and write its page."""
+    from slm_lightning import api
+
+    written = api.report(run)
+    click.echo(output.to_json(written.to_dict()) if as_json else written.text)

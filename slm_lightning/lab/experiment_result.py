@@ -1,0 +1,58 @@
+"""What an experiment left, and how it is closed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from slm_lightning.errors import LabError, SessionError
+from slm_lightning.lab.experiment import Experiment
+from slm_lightning.lab.experiment_page import Report, write_report
+from slm_lightning.lab.findings import Findings, findings
+from slm_lightning.lab.job import Status
+from slm_lightning.lab.trial_record import RUN_STATUS
+
+HEADLINES = ("score", "score_ci_low", "score_ci_high", "eval_score", "strength", "sample_efficiency")
+"""Metrics of the winner, or of its confirmation, that stand beside the experiment in MLflow's table."""
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search left: its run, what it found, and its page."""
+
+    run_id: str
+    name: str
+    status: Status
+    """``done``; ``failed`` where no trial came to a value; ``stopped`` where it is to be resumed."""
+    findings: Findings = field(repr=False)
+    report: Report = field(repr=False)
+    stopped_by: str | None = None
+    """The signal that ended it early."""
+
+    def error(self) -> LabError | None:
+        """The failure to report, or None."""
+        if self.status != "failed":
+            return None
+        reasons = "\n".join(f"{count} times: {why}" for why, count in self.findings.reasons)
+        hint = f"the record is kept: slm-lightning show {self.run_id[:8]}"
+        return SessionError(f"every trial failed\n{reasons}", hint)
+
+
+def close(experiment: Experiment, stopped_by: str | None) -> SearchResult:
+    """Analyses an experiment whose sessions have all ended, and records what it came to."""
+    record, run_id = experiment.record, experiment.run_id
+    status: Status = "stopped" if stopped_by else "done" if experiment.study.finished() else "failed"
+    record.set_tags(run_id, {"slm.status": status})
+    found = findings(record, run_id)
+    numbers: dict[str, float] = {f"trials_{name}": float(n) for name, n in found.counts.items()}
+    numbers |= {
+        "trials": float(len(found.trials)),
+        "frames": float(sum(t.frames for t in found.trials)),
+    }
+    if found.best:
+        confirmed = found.confirmation
+        shown = confirmed if confirmed and confirmed.is_ranked else found.best[0]
+        numbers |= {name: shown.metric(name) for name in HEADLINES}
+    record.log_metrics(run_id, numbers)
+    record.finish(run_id, RUN_STATUS[status])
+    report = write_report(record, run_id)
+    return SearchResult(run_id, experiment.name, status, report.findings, report, stopped_by)
