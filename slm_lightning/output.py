@@ -19,14 +19,14 @@ def report(result: Result | SearchResult) -> str:
     """What a run came to, and what to type next."""
     from slm_lightning.lab.result import Result
 
-    return report_trial(result) if isinstance(result, Result) else result.report.text
+    return report_trial(result) if isinstance(result, Result) else result.text
 
 
 def summary(result: Result | SearchResult) -> dict[str, Any]:
     """The same for programs."""
     from slm_lightning.lab.result import Result
 
-    return trial_summary(result) if isinstance(result, Result) else result.report.to_dict()
+    return trial_summary(result) if isinstance(result, Result) else result.to_dict()
 
 
 def report_trial(result: Result) -> str:

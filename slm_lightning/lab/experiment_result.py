@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
-from slm_lightning.errors import LabError, SessionError
+from slm_lightning.errors import LabError, SessionError, StorageError
 from slm_lightning.lab.experiment import Experiment
 from slm_lightning.lab.experiment_page import Report, write_report
 from slm_lightning.lab.findings import Findings, findings
@@ -24,9 +25,23 @@ class SearchResult:
     status: Status
     """``done``; ``failed`` where no trial came to a value; ``stopped`` where it is to be resumed."""
     findings: Findings = field(repr=False)
-    report: Report = field(repr=False)
+    report: Report | None = field(repr=False)
+    """Its page; None where the record could not be read just then."""
     stopped_by: str | None = None
     """The signal that ended it early."""
+
+    @property
+    def text(self) -> str:
+        """What it found, in a few lines."""
+        if self.report is not None:
+            return self.report.text
+        return f"its page is not written; once the record answers: slm-lightning report {self.run_id[:8]}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """What it found, as plain data."""
+        if self.report is not None:
+            return self.report.to_dict()
+        return {"run_id": self.run_id, "name": self.name, "status": self.status}
 
     def error(self) -> LabError | None:
         """The failure to report, or None."""
@@ -54,5 +69,8 @@ def close(experiment: Experiment, stopped_by: str | None) -> SearchResult:
         numbers |= {name: shown.metric(name) for name in HEADLINES}
     record.log_metrics(run_id, numbers)
     record.finish(run_id, RUN_STATUS[status])
-    report = write_report(record, run_id)
-    return SearchResult(run_id, experiment.name, status, report.findings, report, stopped_by)
+    try:
+        report = write_report(record, run_id)
+    except StorageError:
+        report = None
+    return SearchResult(run_id, experiment.name, status, found, report, stopped_by)

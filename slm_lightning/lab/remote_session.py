@@ -140,8 +140,8 @@ def _fetch(actor: Any, name: str, path: Path) -> Generator[Any, Any, None]:
 
 def _how(error: Exception) -> str:
     """What has ended a session, in a few words."""
-    first = str(getattr(error, "cause", None) or error).strip().splitlines()[0]
-    return f"{type(error).__name__}: {first[:200]}"
+    said = str(getattr(error, "cause", None) or error).strip().splitlines()
+    return ": ".join([type(error).__name__, *said[:1]])
 
 
 def _refuse_bare_node(error: Exception) -> None:

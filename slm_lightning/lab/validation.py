@@ -18,6 +18,7 @@ from slm_lightning.spec.model import EnvParams
 from slm_lightning.spec.notes import notes
 from slm_lightning.spec.parse import SUFFIXES
 from slm_lightning.spec.resolve import resolve
+from slm_lightning.spec.search_values import check_values
 from slm_lightning.spec.slm_lab import GONE
 
 Verdict = Literal["runs", "runs with notes", "runs once installed", "cannot run"]
@@ -123,6 +124,8 @@ class _Checker:
             spec = spec if raw.native else with_one_round(spec)
             said = notes(raw, spec)
             check_agent(spec, self.look_at(spec.env))
+            if raw.native and (problems := check_values(raw, spec, REGISTRY)):
+                raise SpecError(problems)
         except MissingError as error:
             if "pip install" not in error.hint:
                 return Finding(where, "cannot run", _lines(error), assumed=assumed)

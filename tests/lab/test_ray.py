@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -19,6 +21,7 @@ import torch
 
 from slm_lightning.api import search
 from slm_lightning.errors import LabError, MissingError, UsageError
+from slm_lightning.lab import ray_engine
 from slm_lightning.lab.admission import Machine
 from slm_lightning.lab.job import Job, Needs, Outcome, Reached
 from slm_lightning.lab.launch import Launcher
@@ -160,6 +163,17 @@ def test_ray_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert caught.value.hint == 'pip install "slm-lightning[ray]"'
 
 
+def test_a_token_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    needs("ray", "ray")
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    refusal = pytest.raises(MissingError, match="does not know our token")
+    with socket.create_server(("127.0.0.1", 0)) as server, refusal as caught:
+        RayEngine(f"127.0.0.1:{server.getsockname()[1]}")
+    assert "RAY_AUTH_TOKEN_PATH" in caught.value.hint
+
+
 def test_other_code_on_a_node_is_refused(
     engine: RayEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,6 +182,17 @@ def test_other_code_on_a_node_is_refused(
     monkeypatch.setitem(engine.code, "torch", "1.0")
     with pytest.raises(MissingError, match=re.escape(f"has torch {theirs} instead of 1.0")):
         launch(engine, [job(tmp_path)])
+
+
+def test_how_many_sessions_fit(
+    engine: RayEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = job(tmp_path)
+    running = [SimpleNamespace(job=one)]
+    assert engine.fits(one, running)
+    assert not engine.fits(one, running * 2), "there are two cores"
+    monkeypatch.setattr(engine, "cores", 1)
+    assert not engine.fits(one, running)
 
 
 def test_what_a_session_takes_of_a_node(engine: RayEngine, tmp_path: Path) -> None:
@@ -225,6 +250,14 @@ def test_a_search_survives_the_loss_of_a_node(
         for left, right in zip(record.children(one.run_id), record.children(other.run_id), strict=True):
             rows = [numbers(record.history(run.run_id)) for run in (left, right)]
             pd.testing.assert_frame_equal(*rows, check_exact=True)
+
+
+def test_idle_actors_are_given_back(engine: RayEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert engine.idle
+    monkeypatch.setattr(ray_engine, "IDLE_SECONDS", 0)
+    assert list(engine.wait([])) == []
+    assert not engine.idle
+    wait_until(lambda: engine.ray.available_resources().get("CPU") == 1, "the core is free")
 
 
 @dataclass

@@ -122,7 +122,7 @@ def test_a_machine_may_be_lost_at_any_answer(seat: Seat, tmp_path: Path) -> None
         if answers > 1 and end == Outcome("done"):
             break
         if answers > 1:  # before, the session had not begun, and took another machine by itself
-            assert end == Killed("Lost: ")
+            assert end == Killed("Lost")
             end = Machines(seat).run(again)
         assert end == Outcome("done")
         pd.testing.assert_frame_equal(left(again)[0], rows, check_exact=True)
