@@ -24,7 +24,7 @@ from slm_lightning.core import Keys, Stream
 from slm_lightning.data.collector import Collector
 from slm_lightning.data.rollout_data import RolloutData
 from slm_lightning.envs import make_env
-from slm_lightning.lab.worker import make_trainer, quiet
+from slm_lightning.lab.running.worker import make_trainer, quiet
 from slm_lightning.registry import REGISTRY
 from slm_lightning.session import Session
 from slm_lightning.spec.load import load_spec

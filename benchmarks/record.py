@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from slm_lightning import api
-from slm_lightning.lab.job import Job, Outcome, Reached
+from slm_lightning.lab.running.job import Job, Outcome, Reached
 from slm_lightning.tracking import Record
 from slm_lightning.tracking.ui import server
 
@@ -125,9 +125,7 @@ def write(trials: int, sessions: int, rows: int) -> str:
     width = max(trials // WINDOWS, 1)
     for first in range(0, trials - 1, width):
         last = min(first + width, trials - 1)
-        wall, cpu = (
-            (b - a) / (last - first) for a, b in zip(scribe.begun[first], scribe.begun[last])
-        )
+        wall, cpu = ((b - a) / (last - first) for a, b in zip(scribe.begun[first], scribe.begun[last]))
         say(f"write a trial, {first} to {last}", wall, cpu)
     say("write the whole search, with its page", *(b - a for a, b in zip(begun, ended)))
     return result.run_id

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from slm_lightning.errors import SpecError, UsageError
-from slm_lightning.lab.local_engine import warm_up
+from slm_lightning.lab.running.local_engine import warm_up
 from slm_lightning.spec.load import RawSpec, load_spec
 
 Mode = Literal["train", "dev"]
@@ -82,8 +82,8 @@ def search(
     more = {} if trials is None else {"meta.max_trial": trials}
     overrides = {**(overrides or {}), **more}
     plan = _planned(spec, name, "search", variables, overrides, seed, sessions, device, say)
-    from slm_lightning.lab.experiment import Experiment
-    from slm_lightning.lab.storage import open_storage
+    from slm_lightning.lab.search.experiment import Experiment
+    from slm_lightning.lab.search.storage import open_storage
     from slm_lightning.tracking import Record
 
     where, record = where or Where(), Record()
@@ -109,8 +109,8 @@ def resume(
     """
     warm_up()
     import_from_here()
-    from slm_lightning.lab.experiment import Experiment
-    from slm_lightning.lab.storage import open_storage
+    from slm_lightning.lab.search.experiment import Experiment
+    from slm_lightning.lab.search.storage import open_storage
     from slm_lightning.lab.trial import Trial, code_changed
     from slm_lightning.tracking import Record
 
@@ -144,11 +144,11 @@ class Where:
     def engine(self):
         """Ready to run sessions. Raises MissingError, UsageError."""
         if self.kind == "ray":
-            from slm_lightning.lab.ray_engine import RayEngine
+            from slm_lightning.lab.running.ray_engine import RayEngine
 
             return RayEngine(self.address, self.parallel)
-        from slm_lightning.lab.admission import Machine
-        from slm_lightning.lab.local_engine import LocalEngine
+        from slm_lightning.lab.running.admission import Machine
+        from slm_lightning.lab.running.local_engine import LocalEngine
 
         return LocalEngine(Machine.here(self.parallel))
 
@@ -179,8 +179,8 @@ def _run(trial: Any, device: str, say: Say):
 
 
 def _search(experiment: Any, engine: Any, device: str, say: Say):
-    from slm_lightning.lab.experiment_result import close
     from slm_lightning.lab.progress import SearchProgress
+    from slm_lightning.lab.search.experiment_result import close
 
     say(f"{experiment.name}: run {experiment.run_id[:8]} in {experiment.record.uri}")
     watcher = SearchProgress(experiment.spec, experiment.study, say)
@@ -207,8 +207,8 @@ def load(run: str, checkpoint: Literal["best", "last"] = "best"):
 
 def compare(*runs: str, metric: str = "score"):
     """Trials, experiments or sessions side by side, and what their seeds show: a
-    :class:`slm_lightning.lab.comparison.Comparison`."""
-    from slm_lightning.lab.comparison import compare as compare_runs
+    :class:`slm_lightning.lab.compare.comparison.Comparison`."""
+    from slm_lightning.lab.compare.comparison import compare as compare_runs
     from slm_lightning.tracking import Record
 
     return compare_runs(runs, Record(), metric)
@@ -216,8 +216,8 @@ def compare(*runs: str, metric: str = "score"):
 
 def report(run: str):
     """Analyses a search again, from the record alone, and records its page. Returns a
-    :class:`slm_lightning.lab.experiment_page.Report`."""
-    from slm_lightning.lab.experiment_page import write_report
+    :class:`slm_lightning.lab.report.experiment_page.Report`."""
+    from slm_lightning.lab.report.experiment_page import write_report
     from slm_lightning.tracking import Record
 
     record = Record()

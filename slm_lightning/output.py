@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from slm_lightning.lab.experiment_result import SearchResult
     from slm_lightning.lab.result import Result
+    from slm_lightning.lab.search.experiment_result import SearchResult
     from slm_lightning.tracking import RunInfo
 
 NO_BROWSER = "no picture: that needs Chrome or Chromium (kaleido_get_chrome installs one)"

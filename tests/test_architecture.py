@@ -50,9 +50,9 @@ PURE = {"rl", "nets", "algorithms"}
 
 HOMES = {
     "mlflow": ["tracking.py", "tracking/*"],
-    "optuna": ["lab/study.py", "lab/storage.py", "lab/importance.py"],
+    "optuna": ["lab/search/study.py", "lab/search/storage.py", "lab/report/importance.py"],
     "huggingface_hub": ["hub.py"],
-    "ray": ["lab/ray_engine.py"],
+    "ray": ["lab/running/ray_engine.py"],
     "gymnasium": ["envs/*", "lab/baselines.py"],
     "click": ["cli/*"],
 }

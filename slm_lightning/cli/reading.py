@@ -148,9 +148,9 @@ def compare(runs, metric, html, png, as_json) -> None:
     Says what their seeds show and what they do not. Exits with 4 where runs cannot be compared.
     """
     from slm_lightning import api
-    from slm_lightning.lab.compare_graphs import write_png
-    from slm_lightning.lab.compare_page import write_page
-    from slm_lightning.lab.compare_report import text, to_dict
+    from slm_lightning.lab.compare.curves import write_png
+    from slm_lightning.lab.compare.page import write_page
+    from slm_lightning.lab.compare.text import text, to_dict
 
     found = api.compare(*runs, metric=metric)
     click.echo(output.to_json(to_dict(found)) if as_json else text(found))

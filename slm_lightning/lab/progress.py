@@ -11,9 +11,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from slm_lightning.lab.findings import short_names
-from slm_lightning.lab.job import Job, Reached
-from slm_lightning.lab.study import Ended, Study
+from slm_lightning.lab.report.findings import short_names
+from slm_lightning.lab.running.job import Job, Reached
+from slm_lightning.lab.search.study import Ended, Study
 from slm_lightning.lab.trial import Trial
 from slm_lightning.lab.wording import number as number_text
 from slm_lightning.spec.model import Spec

@@ -9,7 +9,7 @@ import pandas as pd
 
 from slm_lightning.errors import DivergedError, LabError, SessionError
 from slm_lightning.lab import graphs
-from slm_lightning.lab.job import Outcome, Status
+from slm_lightning.lab.running.job import Outcome, Status
 
 
 @dataclass(frozen=True)

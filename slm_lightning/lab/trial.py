@@ -17,13 +17,13 @@ import pandas as pd
 
 from slm_lightning.envs import make_single
 from slm_lightning.errors import LabError, UsageError
-from slm_lightning.lab.admission import needs_of
 from slm_lightning.lab.analysis import session_scalars, trial_scalars
 from slm_lightning.lab.baselines import Baseline, random_baseline
-from slm_lightning.lab.job import Job, Outcome, Reached, Rung, Status
-from slm_lightning.lab.launch import Engine, Launcher
 from slm_lightning.lab.preflight import devices_of, has_display, look_at
 from slm_lightning.lab.result import Result, SessionResult
+from slm_lightning.lab.running.admission import needs_of
+from slm_lightning.lab.running.job import Job, Outcome, Reached, Rung, Status
+from slm_lightning.lab.running.launch import Engine, Launcher
 from slm_lightning.lab.trial_record import RESOLVED, RUN_STATUS, draw, store
 from slm_lightning.provenance import Provenance
 from slm_lightning.redact import redact

@@ -11,8 +11,8 @@ import pandas as pd
 from slm_lightning.callbacks import LAST
 from slm_lightning.lab import graphs
 from slm_lightning.lab.analysis import trial_curve
-from slm_lightning.lab.job import Status
 from slm_lightning.lab.result import Result, SessionResult
+from slm_lightning.lab.running.job import Status
 from slm_lightning.spec.model import Spec
 from slm_lightning.tracking import Record
 from slm_lightning.tracking.record import Status as RunStatus

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from slm_lightning.lab.analysis import session_scalars, total_reward_ma
-from slm_lightning.lab.compare_runs import Contender, Seed
+from slm_lightning.lab.compare.runs import Contender, Seed
 from slm_lightning.tracking import Record
 from tests.lab.search_record import RANDOM, RUN_STATUS
 from tests.support import TINY

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from slm_lightning.lab.findings import Findings, Goal, TrialFinding
+from slm_lightning.lab.report.findings import Findings, Goal, TrialFinding
 from slm_lightning.spec.space import Space
 
 SEARCH = {

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from slm_lightning.api import prepare
-from slm_lightning.lab.study import Ended, Study
+from slm_lightning.lab.search.study import Ended, Study
 from slm_lightning.spec.model import Spec
 from slm_lightning.spec.space import Space
 from tests.support import tiny

@@ -8,7 +8,7 @@ from threading import Barrier
 
 import optuna
 
-from slm_lightning.lab.storage import open_storage
+from slm_lightning.lab.search.storage import open_storage
 
 start: Barrier
 

@@ -10,9 +10,9 @@ import sys
 import pytest
 from optuna.storages import InMemoryStorage
 
-from slm_lightning.lab.job import Job, Reached
 from slm_lightning.lab.progress import ProgressBars, SearchProgress
-from slm_lightning.lab.study import Ended
+from slm_lightning.lab.running.job import Job, Reached
+from slm_lightning.lab.search.study import Ended
 from tests.lab.searching import LR, finish, new_study, planned
 
 NAMES = ["ppo_t0_s0", "ppo_t0_s1"]

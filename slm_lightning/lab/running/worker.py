@@ -1,0 +1,123 @@
+"""The session's side: a Job becomes a trained agent in its folder."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Trainer
+from lightning.pytorch.plugins import TorchCheckpointIO
+from lightning.pytorch.plugins.environments import LightningEnvironment
+
+from slm_lightning.callbacks import LAST, Checkpoints, Evaluation, MetricLog, Progress, last_of
+from slm_lightning.core import Keys
+from slm_lightning.data.rollout_data import RolloutData
+from slm_lightning.data.workers import Workers
+from slm_lightning.envs import make_env
+from slm_lightning.lab.running.distributed import Together, meet
+from slm_lightning.lab.running.job import Job, Outcome
+from slm_lightning.lab.running.rungs import Rungs
+from slm_lightning.lab.running.signals import StopSignal
+from slm_lightning.registry import REGISTRY
+from slm_lightning.session import Session
+from slm_lightning.spec.resolve import resolve_dict
+
+
+def run_session(job: Job, report: Callable[[int, float], None], rank: int = 0) -> Outcome:
+    """Trains one session to its budget; ``report(frame, total_reward_ma)`` is called on the way.
+
+    Where the folder holds a ckpt-last, the session goes on from there, to the same end. Several workers
+    who train one model each call this with their ``rank``.
+
+    Returns how it ended: done, pruned at a rung of the job, or stopped at the end of a round after a
+    SIGTERM or SIGINT.
+    """
+    quiet()
+    spec = resolve_dict(job.spec, REGISTRY)
+    keys = Keys(spec.meta.seed, job.session, rank)
+    workers, stop = Workers(rank, len(job.devices)), StopSignal()
+    device, shown = job.devices[rank], job.render and workers.first
+    env = make_env(spec.env, keys, render_mode="human" if shown else None, device=device)
+    session = Session.build(spec, env.info, keys, workers)
+    data = RolloutData(spec, keys, env, workers)
+    folder = Path(job.folder)
+    log = MetricLog(spec, folder / "metrics.jsonl")
+    rungs = Rungs(job.rungs, log)
+    options: dict[str, Any] = {}
+    if workers.size > 1:
+        options["strategy"] = Together(workers, job)
+    trainer = make_trainer(
+        device,
+        callbacks=[
+            Evaluation(spec, keys),
+            log,
+            rungs,
+            Progress(log, report, stop),
+            Checkpoints(folder / "checkpoints", log),
+        ],
+        detect_anomaly=job.debug,
+        **options,
+    )
+    with stop:
+        if workers.size > 1:
+            meet(workers, job)
+        last = _last_checkpoint(folder / "checkpoints", rank)
+        if last is None or not rungs.missed_in(last):
+            trainer.fit(session, datamodule=data, ckpt_path=last, weights_only=True)
+    if rungs.missed:
+        return Outcome("pruned", rungs.missed)
+    return Outcome("done") if data.finished else Outcome("stopped", "asked to stop")
+
+
+def _last_checkpoint(folder: Path, rank: int) -> Path | None:
+    """The ckpt-last of a worker: for the others that of the same round as the first one's."""
+    last = folder / LAST
+    if rank == 0 or not last.is_file():
+        return last if last.is_file() else None
+    checkpoint = torch.load(last, weights_only=True, mmap=True)
+    return folder / last_of(rank, checkpoint["session"]["version"])
+
+
+def make_trainer(device: str, **options) -> Trainer:
+    """Lightning's Trainer as a session uses it: one pass over the rounds, nothing of its own."""
+    kind, _, index = device.partition(":")
+    alone = "strategy" not in options
+    trainer = Trainer(
+        accelerator="cpu" if kind == "cpu" else "gpu",
+        devices="auto" if not alone else 1 if kind == "cpu" else [int(index or 0)],
+        plugins=[DirectCheckpointIO(), *([LightningEnvironment()] if alone else [])],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        max_epochs=1,
+        **options,
+    )
+    trainer._signal_connector.register_signal_handlers = _leave_signals  # type: ignore[method-assign]
+    return trainer
+
+
+def _leave_signals() -> None:
+    """In place of Lightning's handler of SIGTERM, which talks to the other workers in the midst of
+    whatever they and we are saying, and so brings all to a standstill; StopSignal needs no help."""
+
+
+class DirectCheckpointIO(TorchCheckpointIO):
+    """Writes to disk without Lightning's copy of the whole file in memory: a replay memory may fill
+    gigabytes. Callers give a path of which nothing is lost when the writing is cut short."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
+    ) -> None:
+        torch.save(checkpoint, path)
+
+
+def quiet() -> None:
+    """Lightning's remarks about GPUs and products are not news to a lab."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning")

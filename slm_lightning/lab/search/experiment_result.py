@@ -1,0 +1,78 @@
+"""What an experiment left, and how it is closed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from slm_lightning.errors import LabError, SessionError, StorageError
+from slm_lightning.lab.report.experiment_page import Report, write_report
+from slm_lightning.lab.report.findings import Findings, findings
+from slm_lightning.lab.running.job import Status
+from slm_lightning.lab.search.experiment import Experiment
+from slm_lightning.lab.trial_record import RUN_STATUS
+
+HEADLINES = ("score", "score_ci_low", "score_ci_high", "eval_score", "strength", "sample_efficiency")
+"""Metrics of the winner, or of its confirmation, that stand beside the experiment in MLflow's table."""
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search left: its run, what it found, and its page."""
+
+    run_id: str
+    name: str
+    status: Status
+    """``done``; ``failed`` where no trial came to a value; ``stopped`` where it is to be resumed."""
+    findings: Findings = field(repr=False)
+    report: Report | None = field(repr=False)
+    """Its page; None where the record could not be read just then."""
+    stopped_by: str | None = None
+    """The signal that ended it early."""
+
+    @property
+    def text(self) -> str:
+        """What it found, in a few lines."""
+        if self.report is not None:
+            return self.report.text
+        return (
+            f"its page is not written; once the record answers: slm-lightning report {self.run_id[:8]}"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """What it found, as plain data."""
+        if self.report is not None:
+            return self.report.to_dict()
+        return {"run_id": self.run_id, "name": self.name, "status": self.status}
+
+    def error(self) -> LabError | None:
+        """The failure to report, or None."""
+        if self.status != "failed":
+            return None
+        reasons = "\n".join(f"{count} times: {why}" for why, count in self.findings.reasons)
+        hint = f"the record is kept: slm-lightning show {self.run_id[:8]}"
+        return SessionError(f"every trial failed\n{reasons}", hint)
+
+
+def close(experiment: Experiment, stopped_by: str | None) -> SearchResult:
+    """Analyses an experiment whose sessions have all ended, and records what it came to."""
+    record, run_id = experiment.record, experiment.run_id
+    status: Status = "stopped" if stopped_by else "done" if experiment.study.finished() else "failed"
+    record.set_tags(run_id, {"slm.status": status})
+    found = findings(record, run_id)
+    numbers: dict[str, float] = {f"trials_{name}": float(n) for name, n in found.counts.items()}
+    numbers |= {
+        "trials": float(len(found.trials)),
+        "frames": float(sum(t.frames for t in found.trials)),
+    }
+    if found.best:
+        confirmed = found.confirmation
+        shown = confirmed if confirmed and confirmed.is_ranked else found.best[0]
+        numbers |= {name: shown.metric(name) for name in HEADLINES}
+    record.log_metrics(run_id, numbers)
+    record.finish(run_id, RUN_STATUS[status])
+    try:
+        report = write_report(record, run_id)
+    except StorageError:
+        report = None
+    return SearchResult(run_id, experiment.name, status, found, report, stopped_by)

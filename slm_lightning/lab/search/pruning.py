@@ -1,0 +1,75 @@
+"""What a search asks of a session on its way, so that hopeless settings cost few frames.
+
+The rungs of trial ``n`` are a function of its number and of the trials that were known when it was
+drawn, and are fixed before it starts: nothing that runs beside it can change where it ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from slm_lightning.lab.analysis import TRIAL_SCALARS
+from slm_lightning.lab.running.job import Rung
+from slm_lightning.spec.model import Spec
+
+
+@dataclass(frozen=True)
+class Known:
+    """What an earlier trial had reached, by frame."""
+
+    number: int
+    reached: Mapping[int, float]
+
+
+def watched(spec: Spec) -> tuple[str, bool]:
+    """The metric by frame that decides, and whether less of it is better: the objective where it is
+    one, else the training return."""
+    ((objective, direction),) = spec.meta.search.objectives.items()
+    if objective == "eval_score":
+        return "eval/return", direction == "minimize"
+    if objective in TRIAL_SCALARS:
+        return "total_reward_ma", objective == "score" and direction == "minimize"
+    return objective, direction == "minimize"
+
+
+def rung_frames(spec: Spec, number: int) -> list[int]:
+    """The frames at which trial ``number`` is judged, ascending; none where frames decide nothing."""
+    pruner = spec.pruner
+    if pruner is None or not pruner.by_frame:
+        return []
+    keywords = pruner.keywords
+    first, last = int(keywords["grace_period"]), spec.env.max_frame
+    if pruner.name == "median":
+        return list(range(first, last, first))
+    eta = keywords["reduction_factor"]
+    bracket = number % keywords.get("brackets", 1)
+    frames, frame = [], first * eta**bracket
+    while frame < last:
+        frames.append(round(frame))
+        frame *= eta
+    return frames
+
+
+def rungs(spec: Spec, number: int, known: Sequence[Known]) -> list[Rung]:
+    """What is asked of trial ``number``. Successive halving (Li et al., 2020, "A System for Massively
+    Parallel Hyperparameter Tuning"): at each rung to be among the best ``1/η`` of those before it;
+    Hyperband: the same, in brackets that begin later and later, each for itself. Median (Golovin et
+    al., 2017): to be no worse than the median of those before it."""
+    pruner = spec.pruner
+    metric, minimize = watched(spec)
+    asked = []
+    for frame in rung_frames(spec, number):
+        assert pruner is not None
+        brackets = pruner.keywords.get("brackets", 1)
+        peers = [k for k in known if k.number % brackets == number % brackets]
+        values = [k.reached[frame] for k in peers if frame in k.reached]
+        least = pruner.keywords.get("n_startup_trials", 1)
+        if len(values) < least:
+            continue
+        share = 0.5 if pruner.name == "median" else 1 / pruner.keywords["reduction_factor"]
+        bound = float(np.quantile(values, share if minimize else 1 - share))
+        asked.append(Rung(frame, metric, bound, minimize))
+    return asked

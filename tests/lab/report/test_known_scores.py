@@ -1,0 +1,31 @@
+"""The published scores that searches are measured against."""
+
+from __future__ import annotations
+
+import json
+import math
+
+from slm_lightning.lab.baselines import SHIPPED, read_table
+from slm_lightning.lab.report.known_scores import TABLE, best_known
+
+
+def test_the_best_of_an_environment():
+    assert best_known("Pendulum-v1") == (-145.66, "CrossQ", 300_000)
+    assert best_known("tests/Nowhere-v0") is None
+
+
+def test_no_score_is_impossible():
+    tennis = best_known("ALE/Tennis-v5")
+    assert tennis is not None and -24 <= tennis.score <= 24
+    for name in json.loads(TABLE.read_text()):
+        known = best_known(name)
+        assert known is not None and math.isfinite(known.score) and known.frames > 0, name
+
+
+def test_the_best_known_policy_beats_a_random_one():
+    random = read_table(SHIPPED)
+    both = [name for name in json.loads(TABLE.read_text()) if name in random]
+    assert len(both) > 10
+    for name in both:
+        known = best_known(name)
+        assert known is not None and known.score > random[name].mean, name
