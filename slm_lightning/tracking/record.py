@@ -46,6 +46,8 @@ class Record(Reader):
     def __init__(self, root: Path | None = None, uri: str | None = None):
         super().__init__(root, uri)
         self._folders: dict[str, RunFolder] = {}
+        self._places: dict[str, Path | None] = {}
+        """Where the files of runs go that were asked for: MLflow says so slowly, and always the same."""
         self.deferred: set[str] = set()
         """Runs whose writes are left to a courier, so that the caller never waits."""
         self._turn = threading.RLock()
@@ -255,7 +257,9 @@ class Record(Reader):
             self.client.log_batch(run_id, metrics)
 
     def _store(self, run_id: str, path: Path, artifact_path: str | None) -> None:
-        place = self._local_artifacts(self._get(run_id))
+        if run_id not in self._places:
+            self._places[run_id] = self._local_artifacts(self._get(run_id))
+        place = self._places[run_id]
         top = path if path.is_dir() else path.parent
         for file in visible_files(path):
             folder = Path(artifact_path or "", file.relative_to(top).parent)

@@ -123,6 +123,7 @@ class Launcher:
                 self.deaths[run.job.folder] += 1
                 self.waiting.appendleft(run.job)
             else:
+                self._start()  # first, so that no core waits while the end is recorded
                 self.on_end(run.job, self._outcome(end))
 
     def _outcome(self, end: Outcome | Killed) -> Outcome:
