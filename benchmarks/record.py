@@ -2,11 +2,11 @@
 
     python benchmarks/record.py [--trials 1000] [--sessions 4] [--rows 20] [--root FOLDER]
 
-A search runs as always, on an engine that trains nothing: each session ends at once and leaves a journal
-of so many rows and a checkpoint. So what is timed is the lab itself: drawing settings, creating runs,
-delivering rows, closing trials. Then the commands that read the record run on it, and MLflow's own
-server answers as its table of runs asks. Seconds are those of the clock and, beside them, of the CPU,
-which other work on the machine disturbs less.
+A search runs as always, on an engine that trains nothing: each session ends at once and leaves a
+journal of so many rows and a checkpoint. So what is timed is the lab itself: drawing settings, creating
+runs, delivering rows, closing trials. Then the commands that read the record run on it, and MLflow's
+own server answers as its table of runs asks. Seconds are those of the clock and, beside them, of the
+CPU, which other work on the machine disturbs less.
 """
 
 from __future__ import annotations

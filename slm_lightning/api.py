@@ -115,6 +115,7 @@ def resume(
     from slm_lightning.tracking import Record
 
     record = Record()
+    record.sweep()
     info = record.find(run)
     while info.parent is not None:
         info = record.get(info.parent)
@@ -169,11 +170,13 @@ def _planned(spec, name, mode, variables, overrides, seed, sessions, device, say
 def _run(trial: Any, device: str, say: Say):
     from slm_lightning.lab.progress import ProgressBars
 
-    say(f"{trial.name}: run {trial.run_id[:8]} in {trial.record.uri}")
+    say(f"{trial.name}: run {trial.run_id[:8]} in {trial.record}")
     names = [f"{trial.name}_s{s}" for s in range(len(trial.session_ids))]
     bars = ProgressBars(names, trial.spec.env.max_frame)
     try:
-        return trial.run(Where().engine(), bars.update, device)
+        for session, outcome in trial.outcomes.items():
+            bars.ended(session, outcome)
+        return trial.run(Where().engine(), bars.update, device, bars.ended)
     finally:
         bars.close()
 
@@ -182,7 +185,7 @@ def _search(experiment: Any, engine: Any, device: str, say: Say):
     from slm_lightning.lab.progress import SearchProgress
     from slm_lightning.lab.search.experiment_result import close
 
-    say(f"{experiment.name}: run {experiment.run_id[:8]} in {experiment.record.uri}")
+    say(f"{experiment.name}: run {experiment.run_id[:8]} in {experiment.record}")
     watcher = SearchProgress(experiment.spec, experiment.study, say)
     try:
         stopped_by = experiment.run(engine, watcher, device)

@@ -4,22 +4,34 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+import shutil
+import sys
+import textwrap
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from slm_lightning.lab.report.findings import Findings
     from slm_lightning.lab.result import Result
     from slm_lightning.lab.search.experiment_result import SearchResult
     from slm_lightning.tracking import RunInfo
 
 NO_BROWSER = "no picture: that needs Chrome or Chromium (kaleido_get_chrome installs one)"
 
+WIDTH = 80
+"""Characters of a line of text."""
+NARROWEST = 10
+"""Characters that a cell keeps where a table does not fit."""
+CONFIRM = 5
+"""Sessions that are proposed for a confirmation."""
+
 
 def report(result: Result | SearchResult) -> str:
     """What a run came to, and what to type next."""
     from slm_lightning.lab.result import Result
 
-    return report_trial(result) if isinstance(result, Result) else result.text
+    return report_trial(result) if isinstance(result, Result) else report_search(result)
 
 
 def summary(result: Result | SearchResult) -> dict[str, Any]:
@@ -39,8 +51,8 @@ def report_trial(result: Result) -> str:
     )
     lines = [
         f"{result.name}: {done} of {len(result.sessions)} sessions done",
-        f"  total_reward_ma   {score}   training returns, as SLM Lab reports",
-        f"  greedy evaluation {evaluation}   of the final policies, episodes of their own",
+        f"  total_reward_ma   {score}   in training",
+        f"  greedy evaluation {evaluation}   of the final policies",
     ]
     lines += [
         f"  {name:<17} {number(scalars[name])}"
@@ -48,8 +60,40 @@ def report_trial(result: Result) -> str:
     ]
     if done:
         lines.append(f"see it     slm-lightning enjoy {run}")
-    lines += [f"details    slm-lightning show {run}", "compare    slm-lightning ui"]
+    lines += [f"details    slm-lightning show {run}", f"in MLflow  slm-lightning ui {run}"]
     return "\n".join(lines)
+
+
+def report_search(result: SearchResult) -> str:
+    """What a search came to, and what to type next."""
+    found, run = result.findings, result.run_id[:8]
+    if found is None:
+        return wrapped(result.text)
+    lines = [f"{result.name}: {counted(found)}", wrapped(result.text)]
+    if found.best:
+        lines.append(f"see it     slm-lightning enjoy {found.best[0].run_id[:8]}")
+    if found.best and result.status == "done" and found.confirmation is None:
+        lines.append(f"confirm    slm-lightning resume {run} --confirm {CONFIRM}")
+    lines += [f"details    slm-lightning show {run}", f"in MLflow  slm-lightning ui {run}"]
+    return "\n".join(lines)
+
+
+def counted(found: Findings) -> str:
+    """``14 of 16 trials done, 2 failed``."""
+    counts = {"done": 0, **found.counts}
+    of = f"of {found.planned or len(found.trials)} trials"
+    done, *others = (f"{count} {status}" for status, count in counts.items())
+    return ", ".join([done.replace(" ", f" {of} "), *others])
+
+
+def setting(drawn: Mapping[str, Any], names: Mapping[str, str]) -> str:
+    """What was drawn for a trial: ``lr 0.01, hid_layers [64]``; ``names`` by path, those there are."""
+    return ", ".join(f"{names.get(path, path)} {plain(value)}" for path, value in drawn.items())
+
+
+def plain(value: Any) -> str:
+    """A value of a spec: numbers in four digits, all else as JSON."""
+    return number(value) if isinstance(value, float) else json.dumps(value)
 
 
 def trial_summary(result: Result) -> dict[str, Any]:
@@ -85,8 +129,11 @@ def brief(run: RunInfo) -> dict[str, Any]:
 
 
 def status(run: RunInfo) -> str:
-    """How a run ended, in the lab's words."""
-    return "running" if run.status == "RUNNING" else run.tags.get("slm.status", run.status.lower())
+    """How a run stands, in the lab's words. What a process said that was killed later holds no more."""
+    said = run.tags.get("slm.status", run.status.lower())
+    if run.status == "RUNNING" or (run.status == "KILLED" and said == "done"):
+        return run.status.lower()
+    return said
 
 
 def to_json(data: Any) -> str:
@@ -113,8 +160,34 @@ def interval(mean: float, low: float, high: float) -> str:
     return number(mean) + bounds
 
 
-def columns(rows: Sequence[Sequence[str]]) -> str:
-    """A table, flush left."""
+def columns(rows: Sequence[Sequence[str]], elastic: Sequence[int] = ()) -> str:
+    """A table, flush left. Where a terminal is too narrow for it, the cells of the ``elastic`` columns
+    lose their middle."""
     widths = [max(map(len, column)) for column in zip(*rows)]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths)) for row in rows)
+    most = shutil.get_terminal_size().columns if sys.stdout.isatty() else math.inf
+    while sum(widths) + 2 * (len(widths) - 1) > most:
+        widest = max(elastic, key=widths.__getitem__, default=0)
+        if not elastic or widths[widest] <= NARROWEST:
+            break
+        widths[widest] -= 1
+    lines = (
+        "  ".join(shortened(cell, width).ljust(width) for cell, width in zip(row, widths))
+        for row in rows
+    )
     return "\n".join(line.rstrip() for line in lines)
+
+
+def shortened(text: str, width: int) -> str:
+    """A text without its middle where it is longer than ``width``."""
+    end = (width - 1) // 2
+    return text if len(text) <= width else f"{text[: width - 1 - end]}…{text[-end:]}"
+
+
+def wrapped(text: str) -> str:
+    """Lines of at most 80 characters; those that are indented go on below indented more. A name or a
+    path stays whole, and on the line of the word before it."""
+    fill = partial(textwrap.fill, width=WIDTH, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(
+        line if line.count(" ") < 2 else fill(line, subsequent_indent="    " * line.startswith(" "))
+        for line in text.splitlines()
+    )

@@ -8,6 +8,9 @@ from typing import Any
 
 REDACTED = "[redacted]"
 
+STORAGE = "--storage"
+"""The option that takes the URL of a database, in whose password anything may stand."""
+
 _TOKEN = re.compile(
     r"\b(?:hf_[A-Za-z0-9]{8,}|gh[pousr]_[A-Za-z0-9]{8,}|github_pat_\w{8,}|glpat-[\w-]{8,}"
     r"|AKIA[0-9A-Z]{8,}|sk-[\w-]{16,}|xox[abprs]-[\w-]{8,})"
@@ -54,10 +57,10 @@ def redact_arguments(arguments: Sequence[str]) -> list[str]:
     redacted, named = [], False
     for argument in arguments:
         name, equals, value = argument.partition("=")
-        if named or (equals and _is_secret(name, value)):
+        if named or (equals and (_is_secret(name, value) or name == STORAGE)):
             argument = REDACTED if named else f"{name}={REDACTED}"
         redacted.append(redact(argument))
-        named = argument.startswith("-") and not equals and _is_secret(name, "…")
+        named = argument.startswith("-") and not equals and (_is_secret(name, "…") or name == STORAGE)
     return redacted
 
 

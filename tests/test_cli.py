@@ -92,7 +92,7 @@ class TestRun:
         )
         for command in ("enjoy", "show"):
             assert f"slm-lightning {command} {run_id}" in answer.out
-        assert f"tiny_t0: run {run_id} in sqlite:////" in answer.err
+        assert f"tiny_t0: run {run_id} in {record.root}\n" in answer.err
         assert re.search(
             r"^tiny_t0_s1  1,984/1,984 frames  total_reward_ma \S+$", answer.err, re.MULTILINE
         )
@@ -148,10 +148,11 @@ class TestLooking:
     def test_list(self, lab: Lab, finished: Result, finished_record: Record) -> None:
         answer = lab("list")
         head, row = answer.out.splitlines()
-        assert head.split() == ["run", "name", "status", "score", "eval", "environment", "started"]
+        assert head.split() == ["run", "kind", "name", "status", "score", "eval", "environment", "age"]
         score, evaluated = (f"{finished.scalars[name]:.4g}" for name in ("score", "eval_score"))
-        assert row.split()[:6] == [
+        assert row.split()[:7] == [
             finished.run_id[:8],
+            "trial",
             "tiny_t0",
             "done",
             score,
@@ -164,7 +165,7 @@ class TestLooking:
         }
         for kind, expected in names.items():
             lines = lab("list", "--kind", kind).out.splitlines()[1:]
-            assert sorted(line.split()[1] for line in lines) == expected
+            assert sorted(line.split()[2] for line in lines) == expected
         assert len(lab("list", "--kind", "all", "--limit", 2).out.splitlines()) == 3
 
     def test_list_as_json(self, lab: Lab, finished: Result, finished_record: Record) -> None:
@@ -182,18 +183,21 @@ class TestLooking:
     def test_a_run_that_goes_on_is_running(self, lab: Lab, record: Record) -> None:
         run_id = record.create_run(experiment="tiny", name="tiny_t0", kind="trial")
         record.set_tags(run_id, {"slm.status": "stopped"})  # of the time before it was resumed
-        assert lab("list").out.splitlines()[1].split()[2:5] == ["running", "n/a", "n/a"]
+        assert lab("list").out.splitlines()[1].split()[3:6] == ["running", "n/a", "n/a"]
         assert lab("show", "tiny_t0").out.startswith(f"tiny_t0  trial  running  {run_id}\n")
 
     def test_show(self, lab: Lab, finished: Result, finished_record: Record) -> None:
         lines = lab("show", finished.run_id[:8]).out.splitlines()
         assert lines[0] == f"tiny_t0  trial  done  {finished.run_id}"
-        assert re.match(r"commit (\w{12}|none)( \+ uncommitted changes)?  seed 3  http://", lines[1])
+        assert re.match(r"commit (\w{12}|none)( \+ uncommitted changes)?  seed 3  started 20", lines[1])
         assert f"score {finished.scalars['score']:.4g}" in [" ".join(line.split()) for line in lines]
         for i, session in enumerate(finished.sessions):
             score = f"{session.scalars['score']:.4g}"
             assert f"{session.run_id[:8]}  tiny_t0_s{i}  done  score {score}" in lines
-        assert lines[-1].startswith("artifacts: graphs/trial.html, ")
+        assert lines[-3].startswith("artifacts: graphs/trial.html, ")
+        assert lines[-2] == f"in MLflow  slm-lightning ui {finished.run_id[:8]}"
+        spec = finished_record.download(finished.run_id, "spec.json")
+        assert lines[-1] == f"repeat     slm-lightning run {spec}"
 
     def test_show_as_json(self, lab: Lab, finished: Result, finished_record: Record) -> None:
         data = json.loads(lab("show", "tiny_t0", "--json").out, parse_constant=pytest.fail)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -59,6 +60,7 @@ def enjoy(run, episodes, checkpoint, explore, seed, video, as_json) -> None:
 @click.option("--json", "as_json", is_flag=True)
 def list_(kind, limit, as_json) -> None:
     """List the runs of the record, newest first."""
+    from slm_lightning.lab.wording import duration
     from slm_lightning.tracking import Record
 
     record = Record()
@@ -69,20 +71,22 @@ def list_(kind, limit, as_json) -> None:
     if not runs:
         click.echo("nothing recorded yet; start with: slm-lightning run specs/ppo/cartpole.json")
         return
-    rows = [["run", "name", "status", "score", "eval", "environment", "started"]]
+    now = datetime.now(UTC)
+    rows = [["run", "kind", "name", "status", "score", "eval", "environment", "age"]]
     for run in runs:
         rows.append(
             [
                 run.run_id[:8],
+                run.kind,
                 run.name,
                 output.status(run),
                 output.number(run.metrics.get("score")),
                 output.number(run.metrics.get("eval_score")),
                 run.tags.get("slm.env", ""),
-                run.start.astimezone().strftime("%Y-%m-%d %H:%M"),
+                " ".join(duration((now - run.start).total_seconds()).split()[:2]),
             ]
         )
-    click.echo(output.columns(rows))
+    click.echo(output.columns(rows, elastic=(2, 6)))
 
 
 @click.command()
@@ -91,47 +95,42 @@ def list_(kind, limit, as_json) -> None:
 def show(run, as_json) -> None:
     """Show one run in full.
 
-    How it ended, its metrics, the runs below it and its artifacts.
+    How it ended, what it came to, what is below it, and what to type next.
     """
     from slm_lightning.tracking import Record
 
     record = Record()
     info = record.find(run)
-    children = record.children(info.run_id)
-    artifacts = record.artifacts(info.run_id)
-    if as_json:
-        detail = {
-            **output.brief(info),
-            "metrics": info.metrics,
-            "tags": info.tags,
-            "artifacts": artifacts,
-        }
-        click.echo(output.to_json({**detail, "children": [output.brief(child) for child in children]}))
+    if not as_json:
+        from slm_lightning.cli.showing import show as text
+
+        click.echo(text(record, info))
         return
-    commit = info.tags.get("mlflow.source.git.commit", "none")[:12]
-    dirty = " + uncommitted changes" if info.tags.get("slm.git.dirty") == "true" else ""
-    click.echo(f"{info.name}  {info.kind}  {output.status(info)}  {info.run_id}")
-    click.echo(
-        f"commit {commit}{dirty}  seed {info.params.get('meta.seed', '?')}  {record.link(info.run_id)}"
-    )
-    if reason := info.tags.get("slm.reason"):
-        click.echo(f"reason: {reason}")
-    click.echo(output.columns([[k, output.number(v)] for k, v in sorted(info.metrics.items())]))
-    for child in children:
-        score = output.number(child.metrics.get("score"))
-        click.echo(f"{child.run_id[:8]}  {child.name}  {output.status(child)}  score {score}")
-    click.echo("artifacts: " + ", ".join(artifacts))
+    detail = {
+        **output.brief(info),
+        "metrics": info.metrics,
+        "tags": info.tags,
+        "artifacts": record.artifacts(info.run_id),
+        "children": [output.brief(child) for child in record.children(info.run_id)],
+    }
+    click.echo(output.to_json(detail))
 
 
 @click.command()
+@click.argument("run", metavar="[RUN_ID]", required=False)
 @click.option("--port", type=click.IntRange(1, 65535), help="Default: the first free one from 5000.")
 @click.option("--no-browser", is_flag=True, help="Only print the address.")
-def ui(port, no_browser) -> None:
-    """Start the MLflow UI on this record."""
+def ui(run, port, no_browser) -> None:
+    """Start the MLflow UI on this record.
+
+    It opens at RUN_ID, default the newest run.
+    """
     from slm_lightning.tracking import Record
     from slm_lightning.tracking.ui import serve
 
-    serve(Record(), port, open_browser=not no_browser)
+    record = Record()
+    run_id = record.find(run).run_id if run else None
+    serve(record, port, open_browser=not no_browser, run_id=run_id)
 
 
 @click.command()
@@ -170,4 +169,4 @@ def report(run, as_json) -> None:
     from slm_lightning import api
 
     written = api.report(run)
-    click.echo(output.to_json(written.to_dict()) if as_json else written.text)
+    click.echo(output.to_json(written.to_dict()) if as_json else output.wrapped(written.text))

@@ -12,16 +12,19 @@ from typing import Any
 from tqdm import tqdm
 
 from slm_lightning.lab.report.findings import short_names
-from slm_lightning.lab.running.job import Job, Reached
+from slm_lightning.lab.running.job import Job, Outcome, Reached
 from slm_lightning.lab.search.study import Ended, Study
 from slm_lightning.lab.trial import Trial
 from slm_lightning.lab.wording import number as number_text
 from slm_lightning.spec.model import Spec
 
+BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} frames, {rate_fmt}, {remaining} left{postfix}"
+"""Where something runs; fits into 80 columns with a score behind it."""
+
 
 class ProgressBars:
-    """One line per session, in frames: speed, time left, latest score. Where the output is no terminal,
-    a plain line for every tenth of a session."""
+    """One line per session, in frames: speed, time left, latest score; whether it waits or how it has
+    ended. Where the output is no terminal, a plain line for every tenth of a session."""
 
     def __init__(self, names: list[str], max_frame: int):
         self.names, self.max_frame = names, max_frame
@@ -32,13 +35,12 @@ class ProgressBars:
     def _bar(self, position: int, name: str) -> tqdm:
         return tqdm(
             total=self.max_frame,
-            desc=name,
+            desc=name.rpartition("_")[2],  # the rest is the same for all
             position=position,
-            unit=" frames",
+            unit="",
             unit_scale=True,
             dynamic_ncols=True,
-            bar_format="{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} "
-            "[{elapsed}<{remaining}, {rate_fmt}]{postfix}",
+            bar_format="{desc} waiting",
         )
 
     def update(self, job: Job, reached: Reached) -> None:
@@ -47,6 +49,7 @@ class ProgressBars:
         if self.live:
             bar = self.bars[index]
             if bar.n == 0:
+                bar.bar_format = "{desc} " + BAR
                 bar.unpause()
                 bar.initial = frame  # speed counts from here, which is not 0 where a run is resumed
             bar.set_postfix_str(_shown(score), refresh=False)
@@ -58,6 +61,15 @@ class ProgressBars:
             frames = f"{frame:,}/{self.max_frame:,} frames"
             with contextlib.suppress(OSError):  # a closed pipe must not end a training
                 print(f"{self.names[index]}  {frames}  {_shown(score)}", file=sys.stderr, flush=True)
+
+    def ended(self, session: int, outcome: Outcome) -> None:
+        """Session ``session`` has ended, now or before this process went on with it."""
+        if self.live:
+            bar = self.bars[session]
+            since = f" after {tqdm.format_interval(bar.format_dict['elapsed'])}" if bar.n else ""
+            far = " {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} frames," if bar.n else ""
+            bar.bar_format = f"{{desc}}{far} {outcome.status}{since}{{postfix}}"
+            bar.refresh()
 
     def close(self) -> None:
         for bar in self.bars:
@@ -75,23 +87,27 @@ class SearchProgress:
         (self.metric, self.direction), *_ = spec.meta.search.objectives.items()
         self.best: tuple[float, int] | None = None
         self.bar: tqdm | None = None
+        self.each = spec.env.max_frame * spec.meta.sessions
+        """Frames of a trial that runs to its end."""
         if sys.stderr.isatty():
-            each = spec.env.max_frame * spec.meta.sessions
             self.bar = tqdm(
-                total=each * (spec.meta.max_trial or 0),
-                initial=each * sum(t.state.is_finished() for t in study.trials),
-                unit=" frames",
+                total=self.each * study.limit,
+                initial=self.each * sum(t.state.is_finished() for t in study.trials),
+                unit="",
                 unit_scale=True,
                 dynamic_ncols=True,
-                bar_format="{percentage:3.0f}%|{bar}| [{elapsed}<{remaining}, {rate_fmt}]{postfix}",
+                bar_format=BAR,
             )
         for trial in study.finished():
             self._compare(trial.number, trial.values[0])
 
     def begun(self, trial: Trial) -> None:
         """The sessions of ``trial`` wait or run."""
-        if trial.mode == "confirm":
-            self._print(f"{trial.name}: {len(trial.session_ids)} sessions with fresh seeds")
+        if trial.mode != "confirm":
+            return
+        self._print(f"{trial.name}: {len(trial.session_ids)} sessions with fresh seeds")
+        if self.bar is not None:
+            self.bar.total += trial.spec.env.max_frame * len(trial.session_ids)
 
     def reached(self, job: Job, reached: Reached) -> None:
         """The session of ``job`` has come so far."""
@@ -111,10 +127,17 @@ class SearchProgress:
         else:
             better = self._compare(number, end.values[0])
             outcome = f"{self.metric} {number_text(end.values[0])}{', best so far' if better else ''}"
+        self._leave_out(number)
         setting = ", ".join(f"{self.labels[path]} {_brief(value)}" for path, value in drawn.items())
         self._print(f"t{number} of {self.spec.meta.max_trial}  {outcome}  ({setting})")
         if self.bar is not None and self.best:
             self.bar.set_postfix_str(f"best {number_text(self.best[0])}, t{self.best[1]}")
+
+    def _leave_out(self, number: int) -> None:
+        """The frames that a trial that has ended did not spend are no longer to come."""
+        if self.bar is not None:
+            spent = sum(frame for (trial, _), frame in self.frames.items() if trial == number)
+            self.bar.total -= self.each - spent
 
     def close(self) -> None:
         """Leaves the terminal as it was."""

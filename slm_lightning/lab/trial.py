@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from slm_lightning.envs import make_single
-from slm_lightning.errors import LabError, UsageError
+from slm_lightning.errors import LabError
 from slm_lightning.lab.analysis import session_scalars, trial_scalars
 from slm_lightning.lab.baselines import Baseline, random_baseline
 from slm_lightning.lab.preflight import devices_of, has_display, look_at
@@ -24,14 +24,14 @@ from slm_lightning.lab.result import Result, SessionResult
 from slm_lightning.lab.running.admission import needs_of
 from slm_lightning.lab.running.job import Job, Outcome, Reached, Rung, Status
 from slm_lightning.lab.running.launch import Engine, Launcher
-from slm_lightning.lab.trial_record import RESOLVED, RUN_STATUS, draw, store
+from slm_lightning.lab.trial_record import RUN_STATUS, draw, store
 from slm_lightning.provenance import Provenance
 from slm_lightning.redact import redact
 from slm_lightning.registry import REGISTRY
 from slm_lightning.spec.load import RawSpec, load_spec
 from slm_lightning.spec.model import Spec
 from slm_lightning.spec.resolve import resolve
-from slm_lightning.tracking import Courier, Record, RunInfo, flatten, read_rows
+from slm_lightning.tracking import RESOLVED, Courier, Record, RunInfo, flatten, read_rows
 from slm_lightning.tracking.record import Kind
 
 DIFF_TAG = "slm.git.diff_sha256"
@@ -87,31 +87,39 @@ class Trial:
         session_ids = [
             new(f"{name}_s{s}", "session", run_id, session=str(s)) for s in range(spec.meta.sessions)
         ]
+        for session_id in session_ids:
+            write_json(record.folder(session_id) / RESOLVED, spec.to_dict())
         folder = record.folder(run_id)
         write_json(folder / RESOLVED, spec.to_dict())
         provenance.write(folder)
-        write_json(folder / "spec.json", {raw.name: raw.data})
         record.log_artifacts(run_id, folder)
-        for session_id in session_ids:
-            write_json(record.folder(session_id) / RESOLVED, spec.to_dict())
+        write_json(folder / "spec.json", {raw.name: raw.data})
+        record.log_artifacts(run_id, folder / "spec.json")
         return cls(spec, record, record.get(run_id), session_ids)
 
-    @classmethod
-    def reopen(cls, info: RunInfo, record: Record, settled: Sequence[Status] = ("done",)) -> Trial:
-        """A recorded trial, to go on with the sessions that have not ended in a ``settled`` way.
+    @staticmethod
+    def is_whole(info: RunInfo, record: Record) -> bool:
+        """Whether nothing of a trial is missing because the lab ended while it was made: its spec is
+        stored last."""
+        return "spec.json" in record.artifacts(info.run_id)
 
-        Raises UsageError where its sessions are not all recorded, LockedError where it is running.
-        """
-        resolved = record.download(info.run_id, RESOLVED)
-        spec = resolve(load_spec(resolved), REGISTRY)
+    @classmethod
+    def recorded(cls, info: RunInfo, record: Record, settled: Sequence[Status] = ("done",)) -> Trial:
+        """A trial as it is recorded; sessions that have not ended in a ``settled`` way are still to be
+        run."""
+        spec = resolve(load_spec(record.download(info.run_id, RESOLVED)), REGISTRY)
         sessions = record.children(info.run_id)
-        if len(sessions) < spec.meta.sessions:
-            raise UsageError(f"{info.name} was killed before it began")
         trial = cls(spec, record, info, [run.run_id for run in sessions])
         for index, run in enumerate(sessions):
             status = run.tags.get("slm.status")
             if status in settled:
                 trial.outcomes[index] = Outcome(status, run.tags.get("slm.reason", ""))  # type: ignore[arg-type]
+        return trial
+
+    @classmethod
+    def reopen(cls, info: RunInfo, record: Record, settled: Sequence[Status] = ("done",)) -> Trial:
+        """The same, to go on with. Raises LockedError where it is running."""
+        trial = cls.recorded(info, record, settled)
         for run_id in [info.run_id, *(trial.session_ids[i] for i in trial.todo)]:
             record.hold(run_id)
             record.set_status(run_id, "RUNNING")
@@ -140,10 +148,21 @@ class Trial:
             for s in self.todo
         ]
 
-    def run(self, engine: Engine, on_progress: Callable[[Job, Reached], None], device: str) -> Result:
+    def run(
+        self,
+        engine: Engine,
+        on_progress: Callable[[Job, Reached], None],
+        device: str,
+        on_end: Callable[[int, Outcome], None] = lambda session, outcome: None,
+    ) -> Result:
         """Runs the sessions and records them. A session that fails does not stop the others."""
+
+        def ended(job: Job, outcome: Outcome) -> None:
+            self.ended(job.session, outcome)
+            on_end(job.session, outcome)
+
         try:
-            launcher = Launcher(engine, on_progress, lambda job, end: self.ended(job.session, end))
+            launcher = Launcher(engine, on_progress, ended)
             launcher.add(self.jobs(device))
             with Courier(self.record, [self.session_ids[s] for s in self.todo]):
                 stop = launcher.run()

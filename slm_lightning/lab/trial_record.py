@@ -8,13 +8,13 @@ from typing import Any
 
 import pandas as pd
 
-from slm_lightning.callbacks import LAST
+from slm_lightning.callbacks import BEST
 from slm_lightning.lab import graphs
 from slm_lightning.lab.analysis import trial_curve
 from slm_lightning.lab.result import Result, SessionResult
 from slm_lightning.lab.running.job import Status
 from slm_lightning.spec.model import Spec
-from slm_lightning.tracking import Record
+from slm_lightning.tracking import RESOLVED, Record
 from slm_lightning.tracking.record import Status as RunStatus
 
 RUN_STATUS: dict[Status, RunStatus] = {
@@ -24,7 +24,6 @@ RUN_STATUS: dict[Status, RunStatus] = {
     "failed": "FAILED",
     "diverged": "FAILED",
 }
-RESOLVED = "spec_resolved.json"
 CURVES = ("total_reward", "total_reward_ma", "eval/return")
 
 
@@ -45,11 +44,10 @@ def store(result: Result, record: Record) -> None:
     if not in_search:
         _write_graphs(result, fresh, record)
     for session in fresh:
-        settled = session.outcome.status in ("done", "pruned")
-        if in_search and settled:
-            (record.folder(session.run_id) / "checkpoints" / LAST).unlink(missing_ok=True)
-        _store_run(session.run_id, session.metrics, session.scalars, record)
-        record.finish(session.run_id, RUN_STATUS[session.outcome.status])
+        for_good = in_search and session.outcome.status != "stopped"
+        checkpoints = f"checkpoints/{BEST}" if for_good else "checkpoints"
+        _store_run(session.run_id, session.metrics, session.scalars, record, checkpoints)
+        record.finish(session.run_id, RUN_STATUS[session.outcome.status], for_good)
     tables = [session.metrics for session in result.sessions]
     if result.status in ("done", "pruned"):  # what MLflow has once it keeps
         _write_curves(result.run_id, tables, record)
@@ -57,7 +55,7 @@ def store(result: Result, record: Record) -> None:
     folder.mkdir(exist_ok=True)
     trial_curve(tables, "total_reward").to_csv(folder / "trial.csv", index=False)
     _store_run(result.run_id, result.metrics, result.scalars, record)
-    record.finish(result.run_id, RUN_STATUS[result.status])
+    record.finish(result.run_id, RUN_STATUS[result.status], in_search and result.status != "stopped")
 
 
 def _write_graphs(result: Result, fresh: list[SessionResult], record: Record) -> None:
@@ -73,16 +71,22 @@ def _write_graphs(result: Result, fresh: list[SessionResult], record: Record) ->
     graphs.write_png(pictures)
 
 
-def _store_run(run_id: str, table: pd.DataFrame, scalars: dict[str, float], record: Record) -> None:
+def _store_run(
+    run_id: str,
+    table: pd.DataFrame,
+    scalars: dict[str, float],
+    record: Record,
+    checkpoints: str = "checkpoints",
+) -> None:
     folder = record.folder(run_id)
     (folder / "tables").mkdir(exist_ok=True)
     if len(table):
         table.to_csv(folder / "tables" / "metrics.csv", index=False)
     last = int(table["frame"].max()) if len(table) else 0
     record.log_metrics(run_id, scalars, step=last)
-    for name in ("graphs", "tables", "checkpoints"):
-        if (folder / name).is_dir():
-            record.log_artifacts(run_id, folder / name, name)
+    for name in ("graphs", "tables", checkpoints):
+        if (folder / name).exists():
+            record.log_artifacts(run_id, folder / name, name.partition("/")[0])
     for file in (RESOLVED, "session.log"):
         if (folder / file).is_file() and (folder / file).stat().st_size:
             record.log_artifacts(run_id, folder / file)

@@ -10,9 +10,9 @@ from slm_lightning.spec.base import SpecModel
 from slm_lightning.spec.dimension import Dimension
 from slm_lightning.spec.load import RawSpec
 from slm_lightning.spec.model import Spec
-from slm_lightning.spec.search_params import Pruner
+from slm_lightning.spec.search_params import Pruner, is_compared
 from slm_lightning.spec.space import Space, one_line, without
-from slm_lightning.spec.wording import listed, short
+from slm_lightning.spec.wording import listed, short, shown
 
 LARGEST_GRID = 100_000
 """Settings of the largest grid that is tried whole."""
@@ -127,9 +127,19 @@ def _objectives(spec: Spec, space: Space) -> Iterator[Problem]:
 
 def _pruner(spec: Spec, space: Space) -> Iterator[Problem]:
     pruner, sessions = spec.pruner, spec.meta.sessions
-    if not pruner or not spec.meta.search.pruner:
+    if not pruner or len(spec.meta.search.objectives) > 1:
         return
-    where = "meta.search.pruner"
+    where = "meta.search.pruner" if spec.meta.search.pruner else "meta.search_scheduler"
+    for objective in spec.meta.search.objectives:
+        if not is_compared(objective, pruner):
+            yield Problem(
+                where, f"{pruner.name} cannot go by {shown(objective)} (meta.search.objective)"
+            )
+        if pruner.by_frame and objective == "eval_score" and not spec.meta.rigorous_eval:
+            message = f"{pruner.name} needs evaluations on the way to go by eval_score"
+            yield Problem(where, f"{message}: meta.rigorous_eval says of how many episodes")
+    if not spec.meta.search.pruner:
+        return
     if pruner.by_frame and sessions > 1:
         message = f"{pruner.name} compares single sessions: expected 1 for {SESSIONS}, not {sessions}"
         yield Problem(where, f"{message}; wilcoxon compares several")

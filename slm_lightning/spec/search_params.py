@@ -139,6 +139,22 @@ PRUNERS: dict[str, type[SpecModel]] = {
 """The pruners by name, each with its keywords."""
 
 
+OF_SESSIONS = frozenset(
+    (
+        *("strength", "max_strength", "final_strength", "stability"),
+        *("sample_efficiency", "training_efficiency"),
+    )
+)
+"""Metrics of the lab that a session has only at its end."""
+OF_TRIALS = frozenset(
+    (
+        *("consistency", "score_ci_low", "score_ci_high", "score_std", "score_iqm", "score_min"),
+        *("eval_score_ci_low", "eval_score_ci_high"),
+    )
+)
+"""Metrics that only several sessions have together."""
+
+
 class Chosen(KeywordSpec):
     """One of ``kinds`` by name, or a section with its ``name`` and keywords; those left out have their
     defaults. What the keywords may be is checked with the rest of the spec, against ``kinds``."""
@@ -254,6 +270,12 @@ class SearchScheduler(SpecModel):
         return {k: v for k, v in data.items() if k not in cls.unread} if known else data
 
 
+def is_compared(metric: str, pruner: Pruner) -> bool:
+    """Whether ``pruner`` can go by ``metric``: one that looks at frames by the scores and by columns of
+    a session's record, one that looks at sessions by all that a session has."""
+    return metric not in (OF_TRIALS | OF_SESSIONS if pruner.by_frame else OF_TRIALS)
+
+
 def pruner_in_force(
     search: SearchParams, scheduler: SearchScheduler | None, sessions: int, max_frame: int
 ) -> Pruner | None:
@@ -267,7 +289,7 @@ def pruner_in_force(
         if scheduler.brackets == 1:
             found.pop("brackets")
     elif sessions >= WILCOXON_SESSIONS and len(search.objectives) == 1:
-        found = {"name": "wilcoxon"}
+        found = {"name": "wilcoxon" if OF_TRIALS.isdisjoint(search.objectives) else "none"}
     else:
         found = {"name": "none"}
     if "grace_period" in found and found["grace_period"] is None:

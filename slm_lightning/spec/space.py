@@ -22,7 +22,10 @@ from slm_lightning.spec.wording import did_you_mean, shown, unknown
 IF = "__if__"
 OF_THE_SEARCH = ("search", "search_scheduler", "max_trial")
 """Keys of ``meta`` that tell a search how to go about it, and are no part of a setting."""
-NOT_SEARCHED = ("name", "search", *(f"meta.{key}" for key in (*OF_THE_SEARCH, "search_resources")))
+NOT_SEARCHED = (
+    *("name", "search", "meta.seed", "meta.search_resources"),
+    *(f"meta.{key}" for key in OF_THE_SEARCH),
+)
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,18 @@ settings.apply()
 
 from slm_lightning.tracking.courier import Courier  # noqa: E402
 from slm_lightning.tracking.journal import read_rows  # noqa: E402
-from slm_lightning.tracking.query import RunInfo  # noqa: E402
+from slm_lightning.tracking.pages import save_trials_view  # noqa: E402
+from slm_lightning.tracking.query import RESOLVED, RunInfo  # noqa: E402
 from slm_lightning.tracking.record import Record, flatten  # noqa: E402
 from slm_lightning.tracking.ui import serve  # noqa: E402
 
-__all__ = ["Courier", "Record", "RunInfo", "flatten", "read_rows", "serve"]
+__all__ = [
+    "RESOLVED",
+    "Courier",
+    "Record",
+    "RunInfo",
+    "flatten",
+    "read_rows",
+    "save_trials_view",
+    "serve",
+]

@@ -8,6 +8,7 @@ import os
 import shutil
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +18,9 @@ from typing import IO, Any, NamedTuple
 
 from slm_lightning.errors import LockedError
 from slm_lightning.tracking.journal import JOURNAL
+
+LOOK_SECONDS = 0.1
+"""How long a process that looks whether a run has an owner may stand in the way of one."""
 
 
 class Call(NamedTuple):
@@ -43,19 +47,29 @@ class RunFolder:
         """Whether this process is the owner."""
         return self._lock is not None
 
+    @property
+    def has_owner(self) -> bool:
+        """Whether a process, this one or another, is the owner."""
+        try:
+            with (self._own / "lock").open(encoding="utf-8") as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except OSError:  # it is held, or not for us to look at
+            return True
+        return False
+
     def hold(self) -> None:
         """Makes this process the owner until ``release`` or its end. Raises ``LockedError``."""
         if self._lock:
             return
         self._own.mkdir(parents=True, exist_ok=True)
         lock = (self._own / "lock").open("a+", encoding="utf-8")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _seized(lock):
             lock.seek(0)
             owner = lock.read().strip() or "another process"
             lock.close()
-            raise LockedError(f"run {self.path.name} is in use by {owner}") from None
+            raise LockedError(f"run {self.path.name} is in use by {owner}")
         lock.truncate(0)
         now = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
         lock.write(f"process {os.getpid()} on {socket.gethostname()} since {now}")
@@ -105,6 +119,20 @@ class RunFolder:
                 with suppress(ValueError):  # an empty line, or half of one
                     calls.append(Call(*json.loads(line)))
         return calls
+
+
+def _seized(lock: IO[str]) -> bool:
+    """Takes a lock; False where another process has it, and does not only look whether it is taken."""
+    deadline = time.monotonic() + LOOK_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(LOOK_SECONDS / 20)
+        else:
+            return True
 
 
 @contextmanager

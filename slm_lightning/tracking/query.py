@@ -8,7 +8,7 @@ import posixpath
 import re
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlparse
@@ -18,11 +18,14 @@ import pandas as pd
 from mlflow.entities import Run
 
 from slm_lightning.errors import UsageError
+from slm_lightning.tracking.folder import RunFolder
 from slm_lightning.tracking.journal import FRAME, JOURNAL, TIME, read_rows
 from slm_lightning.tracking.store import Store, slug
 
 OURS = "tags.`slm.kind` IS NOT NULL"
 SCORE = "total_reward_ma"
+RESOLVED = "spec_resolved.json"
+"""The artifact with the complete spec of a run."""
 TABLE = "tables/metrics.csv"
 """The artifact with a session's rows, written when it ends."""
 
@@ -36,7 +39,8 @@ class RunInfo:
     kind: str
     """``experiment``, ``trial`` or ``session``."""
     status: str
-    """``RUNNING``, ``FINISHED``, ``FAILED`` or ``KILLED``."""
+    """``RUNNING``, ``FINISHED``, ``FAILED`` or ``KILLED``; the last also where MLflow still says
+    ``RUNNING`` and the process is gone."""
     experiment: str
     experiment_id: str
     parent: str | None
@@ -129,30 +133,23 @@ class Reader(Store):
             raise UsageError(f'run {run_id[:8]} has no artifact "{artifact_path}"')
         return path
 
-    def link(
-        self,
-        run_id: str | None = None,
-        experiment: str | None = None,
-        base: str = "http://127.0.0.1:5000",
-    ) -> str:
-        """The page of a run, or the charts of an experiment (default that of the newest run), in
-        MLflow's UI. ``base`` is where the UI answers, unless the store is a server itself."""
-        base = self.uri.rstrip("/") if self.is_server else base
-        if run_id:
-            return f"{base}/#/experiments/{self.get(run_id).experiment_id}/runs/{run_id}"
-        newest = self.runs(experiment, limit=1)
-        if not newest:
-            return base
-        page = "runs?workflowType=machine_learning&compareRunsMode=CHART"
-        return f"{base}/#/experiments/{newest[0].experiment_id}/{page}"
-
     def working_folder(self, run_id: str) -> Path:
         """Where a run keeps what it needs while it lasts; not there after a clean finish."""
         return self.root / "runs" / run_id
 
     def _get(self, run_id: str) -> RunInfo:
         run = self.client.get_run(run_id)
-        return _run_info(run, self.client.get_experiment(run.info.experiment_id).name)
+        return self._info(run, self.client.get_experiment(run.info.experiment_id).name)
+
+    def _info(self, run: Run, experiment: str) -> RunInfo:
+        """What MLflow says of a run, but that nothing is RUNNING whose process is gone. Of runs that
+        another machine may work on, only MLflow knows."""
+        info = _run_info(run, experiment)
+        folder = self.working_folder(info.run_id)
+        known = self.is_local or folder.is_dir()
+        if info.status == "RUNNING" and known and not RunFolder(folder).has_owner:
+            return replace(info, status="KILLED")
+        return info
 
     def _search(
         self, where: str = "", experiment: str | None = None, limit: int | None = 1000
@@ -170,7 +167,7 @@ class Reader(Store):
                     order_by=["attributes.start_time DESC"],
                     page_token=token,
                 )
-            found += [_run_info(run, names[run.info.experiment_id]) for run in page]
+            found += [self._info(run, names[run.info.experiment_id]) for run in page]
             token = page.token
             if not token or (limit and len(found) >= limit):
                 break

@@ -47,7 +47,7 @@ class Record(Reader):
         super().__init__(root, uri)
         self._folders: dict[str, RunFolder] = {}
         self._places: dict[str, Path | None] = {}
-        """Where the files of runs go that were asked for: MLflow says so slowly, and always the same."""
+        """Where the files of runs go, as far as asked: MLflow says so slowly, and always the same."""
         self.deferred: set[str] = set()
         """Runs whose writes are left to a courier, so that the caller never waits."""
         self._turn = threading.RLock()
@@ -137,17 +137,17 @@ class Record(Reader):
         """``RUNNING`` again, or how and when the run ended."""
         self._call(run_id, "set_status", status=status, at=time.time())
 
-    def finish(self, run_id: str, status: Status) -> int:
+    def finish(self, run_id: str, status: Status, for_good: bool = False) -> int:
         """Ends a run of this process: delivers everything, sets ``status`` and gives the run up. The
-        working folder of a FINISHED run is deleted once nothing waits in it; others keep what they
-        need to be resumed. Returns how many rows and calls still wait."""
+        working folder of a run that is FINISHED, or over ``for_good``, is deleted once nothing waits in
+        it; others keep what they need to be resumed. Returns how many rows and calls still wait."""
         folder = self._folder(run_id)
         self.deferred.discard(run_id)
         try:
             self.deliver(run_id, final=True)
             self.set_status(run_id, status)
             pending = self.pending(run_id)
-            if status == "FINISHED" and not pending:
+            if (status == "FINISHED" or for_good) and not pending:
                 folder.remove()
         finally:
             folder.release()

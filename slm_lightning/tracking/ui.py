@@ -11,13 +11,14 @@ import tempfile
 import time
 import urllib.request
 import webbrowser
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NamedTuple
 from urllib.error import URLError
 
 from slm_lightning.errors import StorageError
+from slm_lightning.tracking.pages import links
 from slm_lightning.tracking.query import Reader
 
 HOST = "127.0.0.1"
@@ -27,19 +28,21 @@ START_SECONDS = 120
 """How long MLflow's server may take to answer; it is usually there in 5."""
 
 
-def serve(record: Reader, port: int | None = None, open_browser: bool = True) -> None:
-    """Runs the UI until Ctrl-C; prints the page of the newest experiment, and opens it where there is
-    a display. Of a remote store only the page is shown: its server is running already.
+def serve(
+    record: Reader, port: int | None = None, open_browser: bool = True, run_id: str | None = None
+) -> None:
+    """Runs the UI until Ctrl-C; prints the pages of run ``run_id``, default the newest, and opens the
+    first where there is a display. Of a remote store they are only shown: its server runs already.
 
     ``port``: default the first free one of 20 from 5000. Raises ``StorageError`` where it is in use.
     """
     if record.is_server:
-        _show(record.link(), open_browser)
+        _show(links(record, run_id), open_browser)
         return
     default = signal.signal(signal.SIGTERM, _interrupt)
     try:
         with server(record, port) as running:
-            _show(record.link(base=running.address), open_browser)
+            _show(links(record, run_id, running.address), open_browser)
             print("Ctrl-C stops the server.", flush=True)
             running.process.wait()
     except KeyboardInterrupt:
@@ -86,13 +89,14 @@ def server(record: Reader, port: int | None = None) -> Iterator[Server]:
             _stop(process)
 
 
-def _show(link: str, open_browser: bool) -> None:
-    print(link, flush=True)
+def _show(links: Mapping[str, str], open_browser: bool) -> None:
+    for name, link in links.items():
+        print(f"{name:<6}  {link}", flush=True)
     has_display = (
         sys.platform == "darwin" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     )
     if open_browser and has_display:
-        webbrowser.open(link)
+        webbrowser.open(next(iter(links.values())))
 
 
 def _is_free(port: int) -> bool:

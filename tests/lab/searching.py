@@ -33,8 +33,8 @@ def planned(*arguments: Any, **options: Any) -> Spec:
     return prepare(search_spec(*arguments, **options), mode="search").spec
 
 
-def new_study(spec: Spec, storage: Any) -> Study:
-    return Study(spec, Space.of(spec.search), storage, "a study")
+def new_study(spec: Spec, storage: Any, is_new: bool = True) -> Study:
+    return Study(spec, Space.of(spec.search), storage, "a study", is_new)
 
 
 def finish(study: Study, value: Callable[[Mapping[str, Any]], float | None]) -> list[dict[str, Any]]:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import re
 import sys
+import termios
+from collections.abc import Callable, Iterator
 
 import pytest
 from optuna.storages import InMemoryStorage
 
 from slm_lightning.lab.progress import ProgressBars, SearchProgress
-from slm_lightning.lab.running.job import Job, Reached
+from slm_lightning.lab.running.job import Job, Outcome, Reached
 from slm_lightning.lab.search.study import Ended
 from tests.lab.searching import LR, finish, new_study, planned
 
@@ -51,21 +54,50 @@ def test_a_short_session_skips_tenths(capsys: pytest.CaptureFixture[str]) -> Non
     assert [line.split()[1] for line in capsys.readouterr().err.splitlines()] == ["64/100", "100/100"]
 
 
-def test_in_a_terminal_a_bar_for_every_session(monkeypatch: pytest.MonkeyPatch) -> None:
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
-    bars = ProgressBars(NAMES, 200_000)
+@pytest.fixture
+def screen(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], list[str]]]:
+    """Standard error is a terminal of 80 columns; gives what stood in its lines at any time."""
+    inside, outside = os.openpty()
+    termios.tcsetwinsize(outside, (24, 80))
+    with open(inside, "rb", buffering=0) as reader, open(outside, "w") as writer:
+        monkeypatch.setattr(sys, "stderr", writer)
+
+        def drawn() -> list[str]:
+            writer.flush()
+            text = reader.read(2**16).decode().replace("\x1b[A", "")
+            return [line.rstrip() for line in re.split(r"[\r\n]", text)]
+
+        yield drawn
+
+
+def test_in_a_terminal_a_bar_for_every_session(screen: Callable[[], list[str]]) -> None:
+    """It says how the session stands, and its score is not cut off."""
+    bars = ProgressBars(NAMES, 10_000_000)
+    for bar in bars.bars:
+        bar.mininterval = 0  # every update is drawn
     update(bars, 0, 1024, math.nan)
-    update(bars, 1, 50_000, 123.4)
-    update(bars, 0, 200_000, 500.0)
+    update(bars, 1, 1_230_000, -1234.5)
+    update(bars, 1, 2_500_000, -1234.5)
+    bars.ended(0, Outcome("failed", "no more"))
+    bars.ended(1, Outcome("done"))
     bars.close()
-    shown = re.split(r"[\r\n]|\x1b\[A", terminal.getvalue())
-    assert any(
-        re.search(r"ppo_t0_s1  25%\|.*\| 50.0k/200k \[\d\d:\d\d<.*frames/s\].*ma 123.4", s)
-        for s in shown
-    )
-    assert any(re.search(r"ppo_t0_s0 100%\|.*\| 200k/200k .*total_reward_ma 500", s) for s in shown)
+    shown = screen()
+    assert {"s0 waiting", "s1 waiting"} <= set(shown)
+    assert max(map(len, shown)) <= 80
+    for line in (
+        r"s1  25%\|.+\| 2\.50M/10\.0M frames, \S+/s, \S+ left, total_reward_ma -1234$",
+        r"s0   0%\|.+\| 1\.02k/10\.0M frames, failed after \d+:\d\d, no episode yet$",
+        r"s1  25%\|.+\| 2\.50M/10\.0M frames, done after \d+:\d\d, total_reward_ma -1234$",
+    ):
+        assert any(re.match(line, text) for text in shown), line
     assert not any("nan" in line for line in shown)
+
+
+def test_a_session_that_had_ended_before_says_how(screen: Callable[[], list[str]]) -> None:
+    bars = ProgressBars(NAMES, 1000)
+    bars.ended(0, Outcome("done"))
+    bars.close()
+    assert "s0 done" in screen()
 
 
 def test_a_resumed_session_goes_on_from_its_frame(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,3 +143,17 @@ def test_a_resumed_search_knows_its_best(monkeypatch: pytest.MonkeyPatch) -> Non
     watcher.close()
     assert "t2 of 3  loss 3  (lr 0.01)" in terminal.getvalue()
     assert "best 2, t0" in terminal.getvalue()
+
+
+def test_the_bar_of_a_search_counts_no_frames_that_never_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    study = new_study(planned(trials=2), InMemoryStorage())
+    watcher = SearchProgress(study.spec, study, print)
+    assert watcher.bar is not None
+    each = study.spec.env.max_frame
+    assert watcher.bar.total == 2 * each
+    update(watcher, 0, 500, 1.0)
+    watcher.ended(0, {LR: 0.01}, Ended([10.0], pruned=True), "")
+    assert (watcher.bar.n, watcher.bar.total) == (500, each + 500)
+    watcher.close()

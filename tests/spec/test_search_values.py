@@ -52,7 +52,6 @@ def test_values_that_run(native):
         "agent.algorithm.training_epoch__quniform": [1, 10, 1],
         "env.some_keyword__choice": ["a", {"b": 1}],
         "meta.max_session__choice": [1, 2],
-        "meta.seed__randint": [0, 10],
     }
     assert found(search, native=native) == {}
 

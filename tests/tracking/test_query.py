@@ -89,7 +89,6 @@ def test_an_empty_record_says_so(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         record.find("abcd")
     assert caught.value.hint == "nothing is recorded there yet"
-    assert record.link() == "http://127.0.0.1:5000"
     assert not record.root.exists()
 
 
@@ -169,12 +168,17 @@ def test_a_record_that_was_moved_is_still_readable(record: Record, tmp_path: Pat
     assert record.download(run_id, "a.txt").read_text() == "here"
 
 
-def test_links_lead_to_charts_and_runs(record: Record, trial: str) -> None:
-    eid = record.get(trial).experiment_id
-    charts = f"http://h:1/#/experiments/{eid}/runs?workflowType=machine_learning&compareRunsMode=CHART"
-    assert record.link(base="http://h:1") == charts
-    assert record.link(experiment="ppo_cartpole", base="http://h:1") == charts
-    assert record.link(trial) == f"http://127.0.0.1:5000/#/experiments/{eid}/runs/{trial}"
+def test_what_runs_no_more_is_not_running(record: Record) -> None:
+    """The death of its process is what opens the lock of a run: here it is opened by hand."""
+    mine, theirs = start(record), start(record)
+    other = Record(record.root)
+    assert {run.status for run in other.runs()} == {"RUNNING"}
+    record._folder(theirs).release()
+    assert (other.get(mine).status, other.get(theirs).status) == ("RUNNING", "KILLED")
+    shutil.rmtree(record.working_folder(theirs))
+    assert other.get(theirs).status == "KILLED"
+    record.finish(mine, "FAILED")
+    assert other.get(mine).status == "FAILED"
 
 
 def test_an_id_that_is_nowhere_is_a_storage_error(record: Record) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from slm_lightning.errors import StorageError
 from slm_lightning.tracking import Courier, Record, courier, store
+from slm_lightning.tracking.pages import links
 from slm_lightning.tracking.ui import serve
 from tests.tracking.support import Relay, points, start, write
 
@@ -52,7 +53,8 @@ def test_a_server_takes_the_whole_record(
     history = record.history(run_id)
     assert history["total_reward"].tolist() == [row["total_reward"] for row in rows]
     assert history["lr"].tolist() == [0.1] * 60
-    assert record.link(run_id).startswith(f"{server_address}/#/experiments/{run.experiment_id}/runs/")
+    page = links(record, run_id)["run"]
+    assert page.startswith(f"{server_address}/#/experiments/{run.experiment_id}/runs/{run_id}?")
 
 
 def test_the_table_is_read_through_the_server(remote: Record, tmp_path: Path) -> None:
@@ -63,11 +65,12 @@ def test_the_table_is_read_through_the_server(remote: Record, tmp_path: Path) ->
 
 
 def test_ui_on_a_server_is_its_page(remote: Record, capsys: pytest.CaptureFixture[str]) -> None:
-    run_id = start(remote)
+    run_id = start(remote, "ppo_t0", kind="trial")
     serve(remote, open_browser=False)
-    assert capsys.readouterr().out.startswith(
-        f"{remote.uri}/#/experiments/{remote.get(run_id).experiment_id}/"
-    )
+    serve(remote, open_browser=False, run_id=run_id)
+    charts, run = capsys.readouterr().out.splitlines()
+    page = f"{remote.uri}/#/experiments/{remote.get(run_id).experiment_id}/runs"
+    assert charts.startswith(f"charts  {page}?") and run.startswith(f"run     {page}/{run_id}?")
 
 
 def test_a_server_that_goes_away_stops_nothing_and_gets_everything_later(

@@ -14,13 +14,14 @@ import pytest
 
 from slm_lightning.errors import StorageError
 from slm_lightning.tracking import Record, ui
+from slm_lightning.tracking.pages import links
 from tests.tracking.support import free_port, start
 
 SERVE = """
 import sys
 from pathlib import Path
 from slm_lightning.tracking import Record, serve
-serve(Record(Path(sys.argv[1])), int(sys.argv[2]), open_browser=False)
+serve(Record(Path(sys.argv[1])), int(sys.argv[2]), open_browser=False, run_id=sys.argv[3])
 """
 
 
@@ -28,15 +29,15 @@ def test_the_ui_answers_on_its_link_until_ctrl_c(record: Record) -> None:
     run_id = start(record)
     record.log_metrics(run_id, {"total_reward": 1.0})
     process = subprocess.Popen(
-        [sys.executable, "-c", SERVE, str(record.root), str(free_port())],
+        [sys.executable, "-c", SERVE, str(record.root), str(free_port()), run_id],
         stdout=subprocess.PIPE,
         text=True,
     )
     assert process.stdout is not None
-    link = process.stdout.readline().strip()
-    address, _, page = link.partition("/#/")
+    name, link = process.stdout.readline().split()
+    address = link.partition("/#/")[0]
     query = f"{address}/ajax-api/2.0/mlflow/runs/get?run_id={run_id}"
-    assert page == record.link().partition("/#/")[2]
+    assert {name: link} == links(record, run_id, address)
     with urllib.request.urlopen(query, timeout=60) as answer:
         assert b'"total_reward"' in answer.read()
     process.stdout.readline()
@@ -72,14 +73,14 @@ def test_a_browser_is_opened_where_there_is_a_display(
     monkeypatch.setattr(sys, "platform", "linux")
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
-    ui._show("http://here", open_browser=True)
+    ui._show({"page": "http://here", "run": "http://there"}, open_browser=True)
     assert opened == []
     monkeypatch.setenv("DISPLAY", ":0")
-    ui._show("http://here", open_browser=False)
+    ui._show({"page": "http://here", "run": "http://there"}, open_browser=False)
     assert opened == []
-    ui._show("http://here", open_browser=True)
+    ui._show({"page": "http://here", "run": "http://there"}, open_browser=True)
     assert opened == ["http://here"]
-    assert capsys.readouterr().out == "http://here\n" * 3
+    assert capsys.readouterr().out == "page    http://here\nrun     http://there\n" * 3
 
 
 def test_a_server_that_cannot_start_says_why(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,9 +23,8 @@ from slm_lightning.lab.baselines import baseline_key
 from slm_lightning.lab.report.findings import findings
 from slm_lightning.lab.wording import count
 from slm_lightning.spec.model import EnvParams, MetaParams
-from slm_lightning.tracking import Record, RunInfo
+from slm_lightning.tracking import RESOLVED, Record, RunInfo
 
-RESOLVED = "spec_resolved.json"
 RETURNS = ("score", "eval_score", "total_reward", "total_reward_ma", "eval/return")
 """Metrics on the scale of the environment's return."""
 STRENGTHS = ("strength", "max_strength", "final_strength")

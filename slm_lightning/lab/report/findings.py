@@ -21,9 +21,8 @@ from slm_lightning.lab.wording import number
 from slm_lightning.spec.dimension import fingerprint
 from slm_lightning.spec.search_params import Direction, SearchParams
 from slm_lightning.spec.space import Dimension, Space
-from slm_lightning.tracking import Record, RunInfo
+from slm_lightning.tracking import RESOLVED, Record, RunInfo
 
-RESOLVED = "spec_resolved.json"
 METRICS = (
     *("score", "strength", "sample_efficiency", "training_efficiency", "stability", "consistency"),
 )

@@ -39,7 +39,7 @@ def _nothing(found: Findings) -> Verdict:
     counts = found.counts
     if not found.trials:
         return Verdict("No trial has been run yet.", "open", [])
-    if "running" in counts:
+    if "running" in counts or "stopped" in counts:
         return Verdict("No trial is done yet.", "open", _unfinished(found))
     failed = counts.get("failed", 0) + counts.get("diverged", 0)
     total = count(len(found.trials), "trial")
@@ -99,7 +99,7 @@ def _measured(found: Findings, trial: TrialFinding, metric: str, confirmed: bool
 
 
 def _unfinished(found: Findings) -> list[str]:
-    ended = len(found.trials) - found.counts.get("running", 0)
+    ended = sum(trial.status not in ("running", "stopped") for trial in found.trials)
     planned = found.planned or 0
     if found.status == "done" or ended >= planned:
         return []

@@ -25,8 +25,8 @@ class Reached(NamedTuple):
 
 
 class Rung(NamedTuple):
-    """What a session must have reached to go on: at its first row from ``frame`` on, ``metric`` is at
-    least ``bound`` (at most, where ``minimize``)."""
+    """What a session must have reached to go on: in its first row from ``frame`` on that has ``metric``
+    it is at least ``bound`` (at most, where ``minimize``)."""
 
     frame: int
     metric: str

@@ -162,6 +162,8 @@ def _read(worker: Worker) -> Reached | Outcome | Killed | Lost:
     except (EOFError, OSError):  # killed before, or in the middle of a message
         message = None
     if not isinstance(message, Reached):
+        worker.process.join(PARTING_SECONDS)
+        worker.process.kill()  # what it had to say is said
         worker.process.join()
         worker.pipe.close()
     return Killed(_how(worker.process.exitcode or 0)) if message is None else message

@@ -6,7 +6,6 @@ it, and it can run on any machine.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,20 +27,22 @@ class Rungs(AfterRound):
     def __init__(self, rungs: Sequence[Rung], log: MetricLog):
         self.rungs, self.metrics = list(rungs), log
         self.passed = 0
+        """The frame of the latest rung that it passed."""
         self.missed = ""
         """Why the session ended; empty where it goes on."""
 
     def after_round(self, trainer: Trainer, session: Session, data: RolloutData) -> None:
         for row in self.metrics.rows:
-            while self.passed < len(self.rungs) and row["frame"] >= self.rungs[self.passed].frame:
-                self._judge(self.rungs[self.passed], row)
+            for rung in self.rungs:
+                if self.passed < rung.frame <= row["frame"] and rung.metric in row:
+                    self._judge(rung, row)
                 if self.missed:
                     trainer.should_stop = True
                     return
-                self.passed += 1
 
     def _judge(self, rung: Rung, row: dict[str, float]) -> None:
-        value = row.get(rung.metric, math.nan)
+        value = row[rung.metric]
+        self.passed = rung.frame
         if value > rung.bound if rung.minimize else value < rung.bound:
             than = "above" if rung.minimize else "below"
             self.missed = (
@@ -62,11 +63,10 @@ class Rungs(AfterRound):
 
 
 def at_frames(table: pd.DataFrame, metric: str, frames: Sequence[int]) -> dict[int, float]:
-    """``metric`` of a session's record at each of ``frames`` that it reached and had a value at: in the
-    first row from there on."""
-    found = {}
-    for frame in frames:
-        rows = table[table["frame"] >= frame] if metric in table else table.iloc[:0]
-        if len(rows) and not math.isnan(value := float(rows[metric].iloc[0])):
-            found[frame] = value
-    return found
+    """``metric`` of a session's record at each of ``frames``: in the first row from there on that has a
+    value. Frames behind which there is none are left out."""
+    if metric not in table:
+        return {}
+    known = table.dropna(subset=metric)
+    rows = {frame: known.loc[known["frame"] >= frame, metric] for frame in frames}
+    return {frame: float(values.iloc[0]) for frame, values in rows.items() if len(values)}

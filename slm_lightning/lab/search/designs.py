@@ -3,7 +3,6 @@ function of the space, a seed and n alone."""
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import Any
 
@@ -51,9 +50,8 @@ def at(dimension: Dimension, u: float) -> Any:
     """The value at the share ``u`` in [0, 1) of a dimension."""
     if dimension.kind == "choice":
         return dimension.choices[int(u * len(dimension.choices))]
-    if dimension.step is not None and not dimension.log:
-        values = itertools.islice(values_of(dimension), int(u * len(values_of(dimension))), None)
-        return next(values)
+    if dimension.size is not None and dimension.step is not None and not dimension.log:
+        return dimension.finish(dimension.low + int(u * dimension.size) * dimension.step)
     low, high = float(dimension.low), float(dimension.high)
     if dimension.kind == "int":
         low, high = low - 0.5, high + 0.5

@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from slm_lightning.core import Keys, Stream
-from slm_lightning.errors import LabError
+from slm_lightning.errors import LabError, StorageError, UsageError
 from slm_lightning.lab.preflight import check_agent, look_at
 from slm_lightning.lab.running.job import Job, Outcome, Reached, Status
 from slm_lightning.lab.running.launch import Engine, Launcher
@@ -22,14 +22,14 @@ from slm_lightning.lab.search.objectives import ended, session_values
 from slm_lightning.lab.search.pruning import rungs
 from slm_lightning.lab.search.study import Ended, Study
 from slm_lightning.lab.trial import Trial, run_tags, write_json
-from slm_lightning.lab.trial_record import RESOLVED, RUN_STATUS
+from slm_lightning.lab.trial_record import RUN_STATUS
 from slm_lightning.provenance import Provenance
 from slm_lightning.registry import REGISTRY
 from slm_lightning.spec.load import RawSpec, load_spec
 from slm_lightning.spec.model import Spec
 from slm_lightning.spec.resolve import resolve
 from slm_lightning.spec.space import Space, base_of, substituted
-from slm_lightning.tracking import Courier, Record, RunInfo, flatten
+from slm_lightning.tracking import RESOLVED, Courier, Record, RunInfo, flatten, save_trials_view
 
 SETTLED: tuple[Status, ...] = ("done", "failed", "diverged", "pruned")
 """How sessions of a search end for good: from the same seed one would fail in the same way again."""
@@ -50,12 +50,14 @@ class Watcher(Protocol):
 class Experiment:
     """One experiment on its way through the record."""
 
-    def __init__(self, raw: RawSpec, spec: Spec, record: Record, run_id: str, storage: Any):
+    def __init__(
+        self, raw: RawSpec, spec: Spec, record: Record, run_id: str, storage: Any, is_new: bool
+    ):
         self.raw, self.spec, self.record, self.run_id = raw, spec, record, run_id
         self.name = spec.name
         self.space = Space.of(spec.search or {})
         self.base = base_of(raw, spec)
-        self.study = Study(spec, self.space, storage, run_id)
+        self.study = Study(spec, self.space, storage, run_id, is_new)
         self.provenance = Provenance.collect()
         self.open: dict[int, Trial] = {}
         """Trials whose sessions have not all ended."""
@@ -63,12 +65,17 @@ class Experiment:
         """Their sessions that were handed to the launcher, by trial and session."""
         self.over: dict[int, tuple[Ended, str]] = {}
         """Trials that have ended and are not told yet, each with the reason where it failed."""
+        self.halted: StorageError | None = None
+        """Why nothing more is begun, while what runs may end."""
+        self.judged: set[tuple[int, int]] = set()
+        """Trials and numbers of first sessions that were looked at and not given up."""
 
     @classmethod
     def create(
         cls, raw: RawSpec, spec: Spec, record: Record, storage: Any, confirm: int = 0
     ) -> Experiment:
         """A new experiment with its run; ``confirm`` sessions repeat the winner at the end."""
+        _refuse_to_confirm_one_model(spec, confirm)
         provenance = Provenance.collect()
         tags = provenance.tags() | run_tags(spec, "search")
         tags |= {"slm.native": str(raw.native)} | ({"slm.confirm": str(confirm)} if confirm else {})
@@ -85,7 +92,10 @@ class Experiment:
         write_json(folder / RESOLVED, spec.to_dict())
         provenance.write(folder)
         record.log_artifacts(run_id, folder)
-        return cls(raw, spec, record, run_id, storage)
+        experiment = cls(raw, spec, record, run_id, storage, is_new=True)
+        paths = [dimension.path for dimension in experiment.space.dimensions]
+        save_trials_view(record, record.get(run_id), paths, spec.meta.search.objectives)
+        return experiment
 
     @classmethod
     def reopen(
@@ -94,12 +104,13 @@ class Experiment:
         """A recorded experiment, to go on with; ``confirm`` as in :meth:`create`, None: as it was said
         then. Raises LockedError where it is running."""
         record.hold(info.run_id)
-        if confirm is not None:
-            record.set_tags(info.run_id, {"slm.confirm": str(confirm)})
         written = load_spec(record.download(info.run_id, "spec.json"))
         raw = RawSpec(written.name, written.data, native=info.tags["slm.native"] == "True")
         spec = resolve(load_spec(record.download(info.run_id, RESOLVED)), REGISTRY)
-        experiment = cls(raw, spec, record, info.run_id, storage)
+        experiment = cls(raw, spec, record, info.run_id, storage, is_new=False)
+        if confirm is not None:
+            _refuse_to_confirm_one_model(spec, confirm)
+            record.set_tags(info.run_id, {"slm.confirm": str(confirm)})
         record.set_status(info.run_id, "RUNNING")
         return experiment
 
@@ -116,14 +127,16 @@ class Experiment:
         """
         self.watcher, self.device = watcher, device
         self.launcher = Launcher(engine, watcher.reached, self._on_end)
-        with Courier(self.record) as self.courier:
+        with Courier(self.record) as self.courier, self.launcher.stop:
             for number in self.study.running():
                 self._take_up(number)
             self._advance()
             stop = self.launcher.run()
-            if not stop() and self.confirm and self.study.best() is not None:
+            if not stop() and not self.halted and self.confirm and self.study.best() is not None:
                 self._confirm()
                 stop = self.launcher.run()
+        if self.halted:
+            raise self.halted
         return stop.received.name if stop.received else None
 
     def give_up(self, status: Status) -> None:
@@ -135,8 +148,14 @@ class Experiment:
             self.record.finish(self.run_id, RUN_STATUS[status])
 
     def _advance(self) -> None:
-        """Draws and tells as far as the order allows."""
-        while not self.launcher.stop():
+        """Draws and tells as far as the order allows, and as long as the record answers."""
+        try:
+            self._go_on()
+        except StorageError as error:
+            self.halted = error
+
+    def _go_on(self) -> None:
+        while not (self.launcher.stop() or self.halted):
             if self.study.has_room():
                 self._begin(self.study.ask())
             elif (number := self.study.next_to_tell(self.over)) is not None:
@@ -155,20 +174,30 @@ class Experiment:
         except LabError as error:
             self._refuse(number, tags, str(error))
             return
-        trial = Trial.create(
-            *(raw, spec, self.record, "search", self.run_id, number),
+        trial = self._create(raw, spec, "search", number, tags)
+        self.study.set_run(number, trial.run_id)
+        self._launch(trial)
+
+    def _create(
+        self, raw: RawSpec, spec: Spec, mode: str, number: int, tags: Mapping[str, str]
+    ) -> Trial:
+        return Trial.create(
+            raw,
+            spec,
+            self.record,
+            mode,
+            parent=self.run_id,
+            number=number,
             tags=tags,
             provenance=self.provenance,
         )
-        self.study.set_run(number, trial.run_id)
-        self._launch(trial)
 
     def _setting(self, number: int, drawn: Mapping[str, Any], **meta: Any) -> tuple[RawSpec, Spec]:
         """The spec of a trial, complete and with a seed of its own, so that it can run by itself.
         Raises SpecError where it cannot."""
         data = substituted(self.base, drawn)
         seed = Keys(self.spec.meta.seed).seed_for(Stream.TRIAL, number)
-        data["meta"] = {**data["meta"], **({} if "meta.seed" in drawn else {"seed": seed}), **meta}
+        data["meta"] = {**data["meta"], "seed": seed, **meta}
         raw = RawSpec(self.name, data, native=True)
         spec = resolve(raw, REGISTRY)
         check_agent(spec, look_at(spec.env))
@@ -188,6 +217,9 @@ class Experiment:
             | {"slm.reason": reason, REFUSED: "true"},
             params=self.study.drawn(number),
         )
+        self._refused(number, run_id, reason)
+
+    def _refused(self, number: int, run_id: str, reason: str) -> None:
         self.record.finish(run_id, "FAILED")
         self.study.set_run(number, run_id)
         self.over[number] = Ended(None), reason
@@ -198,10 +230,13 @@ class Experiment:
             if run.tags["slm.trial"] != str(number) or run.tags["slm.mode"] == "confirm":
                 continue
             if REFUSED in run.tags:
-                self.over[number] = Ended(None), run.tags["slm.reason"]
+                self._refused(number, run.run_id, run.tags["slm.reason"])
                 return
-            if run.run_id == self.study.run_of(number):
-                self._launch(Trial.reopen(run, self.record, SETTLED))
+            if run.run_id == self.study.run_of(number) and Trial.is_whole(run, self.record):
+                if run.status == "FINISHED":
+                    self._settle(Trial.recorded(run, self.record, SETTLED))
+                else:
+                    self._launch(Trial.reopen(run, self.record, SETTLED))
                 return
             self.record.discard(run.run_id)  # the lab ended while it was made
         self._begin(number)
@@ -235,6 +270,9 @@ class Experiment:
             return
         values = session_values(trial, next(iter(self.study.search.objectives)))
         for count in range(2, min(len(values), len(trial.session_ids) - 1) + 1):
+            if (trial.number, count) in self.judged:
+                continue
+            self.judged.add((trial.number, count))
             if self.study.is_hopeless(trial.number, values[:count]):
                 for session in range(count, len(trial.session_ids)):
                     if session in trial.todo:
@@ -254,25 +292,37 @@ class Experiment:
         if trial.mode == "search" and result.status != "stopped":
             self.over[trial.number] = end, result.reason
 
+    def _settle(self, trial: Trial) -> None:
+        """A trial that was closed, and not told, when the lab ended."""
+        result = trial.result()
+        self.over[trial.number] = ended(result, self.spec, trial.number), result.reason
+
     def _confirm(self) -> None:
-        """Repeats the best setting with seeds that the search has not seen."""
+        """Repeats the best setting with seeds that neither the search nor a confirmation with another
+        number of sessions has seen."""
         best, number = self.study.best(), self.study.limit
         assert best is not None
         for run in self.record.children(self.run_id):
             if run.tags["slm.mode"] != "confirm":
                 continue
-            if run.status == "FINISHED":
+            if not Trial.is_whole(run, self.record):
+                self.record.discard(run.run_id)
+            elif len(self.record.children(run.run_id)) != self.confirm:
+                number += 1
+            elif run.status == "FINISHED":
                 return
-            if len(self.record.children(run.run_id)) == self.confirm:
+            else:
                 self._launch(Trial.reopen(run, self.record, SETTLED))
                 return
-            self.record.discard(run.run_id)
         drawn = self.study.drawn(best)
         raw, spec = self._setting(number, drawn, max_session=self.confirm)
         tags = {"slm.study": self.run_id, "slm.drawn": json.dumps(drawn), "slm.confirms": str(best)}
-        trial = Trial.create(
-            *(raw, spec, self.record, "confirm", self.run_id, number),
-            tags=tags,
-            provenance=self.provenance,
+        self._launch(self._create(raw, spec, "confirm", number, tags))
+
+
+def _refuse_to_confirm_one_model(spec: Spec, confirm: int) -> None:
+    if confirm and spec.meta.distributed:
+        raise UsageError(
+            "a trial with meta.distributed trains one model, so there are no seeds to confirm it with",
+            "leave out --confirm, and run the best trial's spec with other values of --seed",
         )
-        self._launch(trial)

@@ -13,7 +13,7 @@ from slm_lightning.lab.search.experiment import Experiment
 from slm_lightning.lab.trial_record import RUN_STATUS
 
 HEADLINES = ("score", "score_ci_low", "score_ci_high", "eval_score", "strength", "sample_efficiency")
-"""Metrics of the winner, or of its confirmation, that stand beside the experiment in MLflow's table."""
+"""Of the winner, or of its confirmation."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class SearchResult:
     name: str
     status: Status
     """``done``; ``failed`` where no trial came to a value; ``stopped`` where it is to be resumed."""
-    findings: Findings = field(repr=False)
+    findings: Findings | None = field(repr=False)
+    """None where the record could not be read just then, as with ``report``, its page."""
     report: Report | None = field(repr=False)
-    """Its page; None where the record could not be read just then."""
     stopped_by: str | None = None
     """The signal that ended it early."""
 
@@ -49,9 +49,10 @@ class SearchResult:
         """The failure to report, or None."""
         if self.status != "failed":
             return None
-        reasons = "\n".join(f"{count} times: {why}" for why, count in self.findings.reasons)
+        found = self.findings.reasons if self.findings else []
+        reasons = "\n".join(f"{count} times: {why}" for why, count in found)
         hint = f"the record is kept: slm-lightning show {self.run_id[:8]}"
-        return SessionError(f"every trial failed\n{reasons}", hint)
+        return SessionError(f"no trial came to its end\n{reasons}", hint)
 
 
 def close(experiment: Experiment, stopped_by: str | None) -> SearchResult:
@@ -59,20 +60,24 @@ def close(experiment: Experiment, stopped_by: str | None) -> SearchResult:
     record, run_id = experiment.record, experiment.run_id
     status: Status = "stopped" if stopped_by else "done" if experiment.study.finished() else "failed"
     record.set_tags(run_id, {"slm.status": status})
-    found = findings(record, run_id)
+    try:
+        found = findings(record, run_id)
+        record.log_metrics(run_id, headlines(found))
+        record.finish(run_id, RUN_STATUS[status])
+        report = write_report(record, run_id)
+        return SearchResult(run_id, experiment.name, status, report.findings, report, stopped_by)
+    except StorageError:
+        record.finish(run_id, RUN_STATUS[status])
+        return SearchResult(run_id, experiment.name, status, None, None, stopped_by)
+
+
+def headlines(found: Findings) -> dict[str, float]:
+    """What stands beside the experiment in MLflow's table."""
     numbers: dict[str, float] = {f"trials_{name}": float(n) for name, n in found.counts.items()}
-    numbers |= {
-        "trials": float(len(found.trials)),
-        "frames": float(sum(t.frames for t in found.trials)),
-    }
+    numbers["trials"] = float(len(found.trials))
+    numbers["frames"] = float(sum(trial.frames for trial in found.trials))
     if found.best:
         confirmed = found.confirmation
         shown = confirmed if confirmed and confirmed.is_ranked else found.best[0]
         numbers |= {name: shown.metric(name) for name in HEADLINES}
-    record.log_metrics(run_id, numbers)
-    record.finish(run_id, RUN_STATUS[status])
-    try:
-        report = write_report(record, run_id)
-    except StorageError:
-        report = None
-    return SearchResult(run_id, experiment.name, status, found, report, stopped_by)
+    return numbers

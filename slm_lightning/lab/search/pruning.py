@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from slm_lightning.lab.analysis import TRIAL_SCALARS
 from slm_lightning.lab.running.job import Rung
 from slm_lightning.spec.model import Spec
 
@@ -25,14 +24,10 @@ class Known:
 
 
 def watched(spec: Spec) -> tuple[str, bool]:
-    """The metric by frame that decides, and whether less of it is better: the objective where it is
-    one, else the training return."""
+    """The objective as a column of a session's record, and whether less of it is better."""
     ((objective, direction),) = spec.meta.search.objectives.items()
-    if objective == "eval_score":
-        return "eval/return", direction == "minimize"
-    if objective in TRIAL_SCALARS:
-        return "total_reward_ma", objective == "score" and direction == "minimize"
-    return objective, direction == "minimize"
+    columns = {"score": "total_reward_ma", "eval_score": "eval/return"}
+    return columns.get(objective, objective), direction == "minimize"
 
 
 def rung_frames(spec: Spec, number: int) -> list[int]:
@@ -58,11 +53,12 @@ def rungs(spec: Spec, number: int, known: Sequence[Known]) -> list[Rung]:
     Parallel Hyperparameter Tuning"): at each rung to be among the best ``1/η`` of those before it;
     Hyperband: the same, in brackets that begin later and later, each for itself. Median (Golovin et
     al., 2017): to be no worse than the median of those before it."""
-    pruner = spec.pruner
+    frames, pruner = rung_frames(spec, number), spec.pruner
+    if not frames or pruner is None:
+        return []
     metric, minimize = watched(spec)
     asked = []
-    for frame in rung_frames(spec, number):
-        assert pruner is not None
+    for frame in frames:
         brackets = pruner.keywords.get("brackets", 1)
         peers = [k for k in known if k.number % brackets == number % brackets]
         values = [k.reached[frame] for k in peers if frame in k.reached]

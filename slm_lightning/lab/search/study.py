@@ -27,6 +27,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from slm_lightning.core import Keys, Stream
+from slm_lightning.errors import UsageError
 from slm_lightning.lab.search.designs import grid_point, quasi_random_point
 from slm_lightning.lab.search.pruning import Known
 from slm_lightning.lab.search.storage import guarded
@@ -43,7 +44,7 @@ DESIGNS = {"grid": grid_point, "qmc": quasi_random_point}
 RUN, DRAWN, PRUNED = "run_id", "drawn", "pruned"
 """Attributes of a stored trial: its run in the record, its setting, and that it was given up."""
 
-optuna.logging.set_verbosity(optuna.logging.WARNING)
+optuna.logging.set_verbosity(optuna.logging.ERROR)  # warns of each value that CMA-ES leaves to chance
 warnings.filterwarnings("ignore", category=ExperimentalWarning)  # group, Wilcoxon
 
 
@@ -59,18 +60,25 @@ class Ended(NamedTuple):
 class Study:
     """The trials of one experiment in the storage.
 
-    Args: ``name``: the experiment's run id, so that no two experiments ever share a study.
+    Args:
+        name: the experiment's run id, so that no two experiments ever share a study.
+        is_new: make the study. Else UsageError is raised where the storage does not have it.
     """
 
-    def __init__(self, spec: Spec, space: Space, storage: BaseStorage, name: str):
+    def __init__(self, spec: Spec, space: Space, storage: BaseStorage, name: str, is_new: bool = True):
         self.spec, self.space, self.storage = spec, space, storage
         self.search, self.pruner = spec.meta.search, spec.pruner
         self.directions = list(self.search.objectives.values())
         self.distributions = {d.path: distribution(d) for d in space.dimensions}
         with guarded(storage):
-            self.study = optuna.create_study(
-                storage=storage, study_name=name, directions=self.directions, load_if_exists=True
-            )
+            if is_new:
+                optuna.create_study(storage=storage, study_name=name, directions=self.directions)
+            try:
+                self.study = optuna.load_study(storage=storage, study_name=name)
+            except KeyError:
+                raise UsageError(
+                    "the study of this search is not in the storage", "give the --storage it began with"
+                ) from None
 
     @property
     def trials(self) -> list[FrozenTrial]:
@@ -170,9 +178,14 @@ class Study:
         return [trial for trial in complete if not trial.user_attrs.get(PRUNED)]
 
     def best(self) -> int | None:
-        """The number of the best trial, of several objectives by the first; None where all failed."""
-        sign = -1 if self.directions[0] == "minimize" else 1
-        found = max(self.finished(), key=lambda trial: sign * trial.values[0], default=None)
+        """The number of the best trial; None where all failed. Of several objectives the first decides,
+        and the next where that is equal."""
+        signs = [-1 if direction == "minimize" else 1 for direction in self.directions]
+
+        def worth(trial: FrozenTrial) -> list[float]:
+            return [sign * value for sign, value in zip(signs, trial.values)]
+
+        found = max(self.finished(), key=worth, default=None)
         return None if found is None else found.number
 
     def is_hopeless(self, number: int, values: Sequence[float]) -> bool:
@@ -181,11 +194,12 @@ class Study:
         assert self.pruner is not None
         pruner = WilcoxonPruner(**self.pruner.keywords)
         view = optuna.create_study(directions=self.directions, pruner=pruner)
-        known = [trial for trial in self.known(number) if trial.state is TrialState.COMPLETE]
-        complete = [trial for trial in known if not trial.user_attrs.get(PRUNED)]
-        view.add_trials(complete)
-        if not complete or not view.best_trial.intermediate_values:
+        known = {trial.number for trial in self.known(number)}
+        complete = [trial for trial in self.finished() if trial.number in known]
+        if not complete:
             return False
+        sign = -1 if self.directions[0] == "minimize" else 1
+        view.add_trial(max(complete, key=lambda trial: sign * trial.values[0]))
         trial = view.ask()
         for session, value in enumerate(values):
             trial.report(value, session)
@@ -200,9 +214,11 @@ class Study:
             drawn = DESIGNS[sampler.name](self.space, seed, number)
             return {path: self._label(path, value) for path, value in drawn.items()}, {}
         options: dict[str, Any] = {"seed": keys.seed_for(Stream.SEARCH, number), **sampler.keywords}
+        if sampler.name == "cmaes":
+            options["warn_independent_sampling"] = False  # of choices; the documentation says so
         if sampler.name == "tpe":
             conditional = any(d.condition for d in self.space.dimensions)
-            options = {"multivariate": True, "group": conditional, **options}
+            options["group"] = conditional and options["multivariate"]
         view = optuna.create_study(
             directions=self.directions, sampler=SAMPLERS[sampler.name](**options)
         )

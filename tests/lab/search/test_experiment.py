@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from slm_lightning import api
+from slm_lightning.errors import StorageError, UsageError
 from slm_lightning.lab.search.experiment_result import SearchResult
 from slm_lightning.lab.search.storage import open_storage
 from slm_lightning.tracking import Record
@@ -167,7 +168,7 @@ def test_where_all_trials_fail_there_is_no_best(record: Record, lab: Lab, tmp_pa
     spec = search_spec({f"{LR}__choice": [DIVERGES, 10 * DIVERGES]}, 2, sampler="grid")
     answer = lab("search", write_spec(tmp_path / "spec.json", spec))
     assert answer.code == 4
-    assert "every trial failed" in answer.err
+    assert "no trial came to its end" in answer.err
     assert "2 times: session 0 diverged" in answer.err
     run = record.find("tiny")
     assert (run.status, run.tags["slm.status"]) == ("FAILED", "failed")
@@ -221,7 +222,7 @@ def test_wilcoxon_gives_trials_up_after_few_sessions(record: Record) -> None:
 
 
 def test_several_objectives_give_a_front(record: Record) -> None:
-    result = searching(trials=4, objective={"score": "maximize", "entropy": "minimize"})
+    result = searching(trials=6, batch=2, objective={"score": "maximize", "entropy": "minimize"})
     assert len(result.findings.best[0].values) == 2
     study = study_of(record, result.run_id)
     assert {t.number for t in study.best_trials} == {t.number for t in result.findings.best}
@@ -253,3 +254,55 @@ def test_the_spec_of_a_search_runs_as_a_trial_too(record: Record) -> None:
     spec = search_spec(trials=2, sessions=1)
     results = [api.run(spec, say=lambda text: None) for _ in range(2)]
     assert_same_numbers(*results, record)
+
+
+def test_a_confirmation_with_other_seeds_is_another_one(record: Record, lab: Lab) -> None:
+    result = searching(trials=2, confirm=2)
+    assert lab("resume", result.run_id, "--confirm", 3).code == 0
+    assert lab("resume", result.run_id, "--confirm", 3).code == 0
+    first, second = (run for run in record.children(result.run_id) if run.tags["slm.mode"] == "confirm")
+    assert [len(record.children(run.run_id)) for run in (first, second)] == [2, 3]
+    assert first.tags["slm.seed"] != second.tags["slm.seed"]
+
+
+def test_a_trial_of_one_distributed_model_cannot_be_confirmed(record: Record) -> None:
+    spec = search_spec(trials=1)
+    spec["tiny"]["meta"]["distributed"] = "synced"
+    with pytest.raises(UsageError, match="trains one model"):
+        api.search(spec, confirm=3, say=lambda text: None)
+    assert record.runs() == []
+
+
+def test_a_search_is_not_resumed_in_another_storage(record: Record, lab: Lab, tmp_path: Path) -> None:
+    result = searching(trials=2)
+    answer = lab("resume", result.run_id, "--confirm", 2, "--storage", f"sqlite:///{tmp_path}/other.db")
+    assert answer.code == 2
+    assert "not in the storage" in answer.err
+    assert len(record.children(result.run_id)) == 2
+
+
+def test_a_record_that_does_not_answer_ends_a_search_that_can_be_resumed(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unbroken = searching(trials=4, batch=2)
+    create = Record.create_run
+    calls = iter(range(100))
+
+    def gone_after_a_while(self: Record, **options: Any) -> str:
+        if next(calls) > 4:
+            raise StorageError("the server has gone")
+        return create(self, **options)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Record, "create_run", gone_after_a_while)
+        with pytest.raises(StorageError, match="has gone"):
+            searching(trials=4, batch=2)
+    newest = record.runs(kind="experiment", limit=1)[0]
+    result = api.resume(newest.run_id, say=lambda text: None)
+    assert result.status == "done"
+    values = [
+        [run.tags["slm.values"] for run in record.children(run_id)]
+        for run_id in (unbroken.run_id, newest.run_id)
+    ]
+    assert values[0] == values[1]
+    assert {run.status for run in record.runs(limit=None)} == {"FINISHED"}

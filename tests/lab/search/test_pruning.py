@@ -56,7 +56,6 @@ def test_the_median_is_asked_for_once_enough_are_known() -> None:
     ("objective", "metric"),
     [
         ("score", ("total_reward_ma", False)),
-        ({"strength": "maximize"}, ("total_reward_ma", False)),
         ({"eval_score": "maximize"}, ("eval/return", False)),
         ({"entropy": "minimize"}, ("entropy", True)),
     ],

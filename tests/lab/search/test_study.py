@@ -72,7 +72,7 @@ def test_a_study_goes_on_where_another_process_left_it(tmp_path: Path) -> None:
         while study.running() and len(study.trials) < left_at:
             study.tell(study.running()[0], Ended([bowl(study.drawn(study.running()[0]))]))
             study.ask()
-        again = new_study(spec, open_storage(None, root))
+        again = new_study(spec, open_storage(None, root), is_new=False)
         over = {n: Ended([bowl(again.drawn(n))]) for n in again.running()}
         for number in list(over):
             if again.next_to_tell(over) is not None and not again.has_room():
