@@ -13,11 +13,20 @@ from slm_lightning.errors import LabError, MissingError, SpecError
 from slm_lightning.lab.preflight import check_agent, look_at, with_one_round
 from slm_lightning.registry import REGISTRY
 from slm_lightning.spec.families import gone
-from slm_lightning.spec.load import VARIABLE, fill, holds_specs, raw_spec, read_specs, variables_in
-from slm_lightning.spec.model import EnvParams
+from slm_lightning.spec.load import (
+    VARIABLE,
+    RawSpec,
+    fill,
+    holds_specs,
+    raw_spec,
+    read_specs,
+    variables_in,
+)
+from slm_lightning.spec.model import EnvParams, Spec
 from slm_lightning.spec.notes import notes
 from slm_lightning.spec.parse import SUFFIXES
 from slm_lightning.spec.resolve import resolve
+from slm_lightning.spec.search import check_search, searched
 from slm_lightning.spec.search_values import check_values
 from slm_lightning.spec.slm_lab import GONE
 
@@ -124,8 +133,8 @@ class _Checker:
             spec = spec if raw.native else with_one_round(spec)
             said = notes(raw, spec)
             check_agent(spec, self.look_at(spec.env))
-            if raw.native and (problems := check_values(raw, spec, REGISTRY)):
-                raise SpecError(problems)
+            if raw.native and spec.search:
+                said += _as_search(raw, spec)
         except MissingError as error:
             if "pip install" not in error.hint:
                 return Finding(where, "cannot run", _lines(error), assumed=assumed)
@@ -147,6 +156,17 @@ class _Checker:
         if isinstance(found, LabError):
             raise found
         return found
+
+
+def _as_search(raw: RawSpec, spec: Spec) -> list[str]:
+    """What keeps the search of a spec from starting, which runs by itself all the same."""
+    try:
+        spec, _ = searched(raw, spec)
+        check_search(spec)
+        problems = check_values(raw, spec, REGISTRY)
+    except SpecError as error:
+        problems = error.problems
+    return [f"cannot be searched: {problem}" for problem in problems]
 
 
 def _assumed(name: str, data: dict[str, Any]) -> dict[str, str]:

@@ -146,7 +146,7 @@ class Record(Reader):
         try:
             self.deliver(run_id, final=True)
             self.set_status(run_id, status)
-            pending = self.pending(run_id)
+            pending = self.deliver(run_id) if self.pending(run_id) else 0  # a courier was at work
             if (status == "FINISHED" or for_good) and not pending:
                 folder.remove()
         finally:

@@ -203,7 +203,7 @@ def findings(record: Record, run_id: str) -> Findings:
         confirmations=tuple(trial for trial in trials if trial.confirms is not None),
         planned=spec["meta"].get("max_trial"),
         max_frame=spec["env"]["max_frame"],
-        goals=tuple(_goals(spec["env"], search)),
+        goals=tuple(_goals(spec["env"], search)) if _is_one_task(spec["search"]) else (),
         seconds=(max(ends) - run.start).total_seconds() if ends else None,
         confirm=int(run.tags["slm.confirm"]) if "slm.confirm" in run.tags else None,
     )
@@ -237,6 +237,11 @@ def _status_of_search(run: RunInfo, trials: Sequence[TrialFinding]) -> str:
     return run.tags.get("slm.status") or _status(run)
 
 
+def _is_one_task(search: Mapping[str, Any]) -> bool:
+    """Whether all trials are in one environment, so that one goal is for all."""
+    return all(dimension.path != "env.name" for dimension in Space.of(search).dimensions)
+
+
 def _goals(env: Mapping[str, Any], search: SearchParams) -> Iterable[Goal]:
     """The target, from the spec or else from Gymnasium, and the best known score."""
     metric, direction = next(iter(search.objectives.items()))
@@ -246,8 +251,10 @@ def _goals(env: Mapping[str, Any], search: SearchParams) -> Iterable[Goal]:
         return  # an environment of the user's own, whatever its name
     score = "eval_score" if metric == "eval_score" else "score"
     threshold = reward_threshold(env["name"])
-    if search.target is None and threshold is not None:
+    if search.target is None and threshold is not None and len(search.objectives) == 1:
         yield Goal("target", threshold, score, "maximize", "Gymnasium's reward threshold")
+    if len(search.objectives) > 1:
+        return
     if known := best_known(env["name"]):
         source = f"{known.algorithm} in SLM Lab, {number(known.frames, 12)} frames"
         yield Goal("best known score", known.score, "score", "maximize", source)

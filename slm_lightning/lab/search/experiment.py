@@ -29,6 +29,7 @@ from slm_lightning.spec.load import RawSpec, load_spec
 from slm_lightning.spec.model import Spec
 from slm_lightning.spec.resolve import resolve
 from slm_lightning.spec.space import Space, base_of, substituted
+from slm_lightning.spec.wording import listed
 from slm_lightning.tracking import RESOLVED, Courier, Record, RunInfo, flatten, save_trials_view
 
 SETTLED: tuple[Status, ...] = ("done", "failed", "diverged", "pruned")
@@ -281,16 +282,22 @@ class Experiment:
                 return
 
     def _close(self, trial: Trial) -> None:
-        del self.open[trial.number]
         stopped_by = self.launcher.stop.received
         result = trial.result(stopped_by.name if stopped_by else None)
         end = ended(result, self.spec, trial.number)
-        tags = {"slm.reason": result.reason} if result.reason else {}
+        reason = result.reason
+        tags = {}
         if end.values is not None:
             tags["slm.values"] = json.dumps(end.values)
+        elif result.status in ("done", "pruned"):
+            reason = f"{listed(self.spec.meta.search.objectives)}: not a finite value"
+            tags["slm.status"] = "failed"
+        if reason:
+            tags["slm.reason"] = reason
+        del self.open[trial.number]
         trial.close(result, tags)
         if trial.mode == "search" and result.status != "stopped":
-            self.over[trial.number] = end, result.reason
+            self.over[trial.number] = end, reason
 
     def _settle(self, trial: Trial) -> None:
         """A trial that was closed, and not told, when the lab ended."""

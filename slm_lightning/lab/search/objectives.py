@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from slm_lightning.errors import UsageError
 from slm_lightning.lab.analysis import SESSION_SCALARS, TRIAL_SCALARS
 from slm_lightning.lab.result import Result, SessionResult
 from slm_lightning.lab.running.rungs import at_frames
@@ -11,12 +12,18 @@ from slm_lightning.lab.search.pruning import rung_frames, watched
 from slm_lightning.lab.search.study import Ended
 from slm_lightning.lab.trial import Trial
 from slm_lightning.spec.model import Spec
+from slm_lightning.spec.wording import did_you_mean, listed
 
 
 def ended(result: Result, spec: Spec, number: int) -> Ended:
-    """What became of a trial: failed where one of its sessions did, or a value is not finite."""
+    """What became of a trial: failed where one of its sessions did, or a value is not finite.
+
+    Raises UsageError for an objective that no session has.
+    """
     if result.status not in ("done", "pruned"):
         return Ended(None)
+    for metric in spec.meta.search.objectives:
+        _refuse_unknown(metric, result)
     values = [trial_value(result, metric) for metric in spec.meta.search.objectives]
     finite = all(map(math.isfinite, values))
     pruned = result.status == "pruned"
@@ -33,6 +40,13 @@ def _on_the_way(result: Result, spec: Spec, number: int) -> dict[int, float]:
         return {i: session_value(session, metric) for i, session in enumerate(sessions)}
     (session,) = result.sessions
     return at_frames(session.metrics, watched(spec)[0], rung_frames(spec, number))
+
+
+def _refuse_unknown(metric: str, result: Result) -> None:
+    known = [*TRIAL_SCALARS, *result.metrics.columns]
+    if metric not in known:
+        hint = did_you_mean(metric, known) or f"; they have {listed(sorted(known))}"
+        raise UsageError(f'no session has the objective "{metric}" (meta.search.objective){hint}')
 
 
 def trial_value(result: Result, metric: str) -> float:

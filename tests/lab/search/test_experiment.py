@@ -306,3 +306,24 @@ def test_a_record_that_does_not_answer_ends_a_search_that_can_be_resumed(
     ]
     assert values[0] == values[1]
     assert {run.status for run in record.runs(limit=None)} == {"FINISHED"}
+
+
+def test_an_objective_that_nobody_has_ends_the_search_with_its_first_trial(
+    record: Record, lab: Lab, tmp_path: Path
+) -> None:
+    path = write_spec(tmp_path / "spec.json", search_spec(trials=6, objective="scoer"))
+    answer = lab("search", path)
+    assert answer.code == 2
+    assert (
+        'no session has the objective "scoer" (meta.search.objective), did you mean "score"?'
+        in answer.err
+    )
+    assert {run.status for run in record.runs()} <= {"FINISHED", "FAILED", "KILLED"}
+
+
+def test_a_trial_whose_objective_has_no_value_has_failed(record: Record) -> None:
+    result = searching({f"{LR}__choice": [0.01, 0.02]}, 2, objective="consistency")  # of one session
+    assert statuses(record, result.run_id) == ["failed", "failed"]
+    reasons = {run.tags["slm.reason"] for run in record.children(result.run_id)}
+    assert reasons == {"consistency: not a finite value"}
+    assert result.status == "failed"
