@@ -56,7 +56,7 @@ class TestRun:
         spec = TINY | {"name": "alone"}
         result = slm_lightning.run(spec, sessions=1, overrides={"env.max_frame": 640}, say=said.append)
         assert result.name == "alone_t0"
-        assert said == [f"alone_t0: run {result.run_id[:8]} in {record.uri}"]
+        assert said == [f"alone_t0: run {result.run_id[:8]} in {record}"]
         assert result.metrics["frame"].max() == 640
         assert spec == TINY | {"name": "alone"}, "the caller's spec stays as it is"
 
