@@ -21,7 +21,7 @@ from slm_lightning import output
 def enjoy(run, episodes, checkpoint, explore, seed, video, as_json) -> None:
     """Replay a trained policy.
 
-    RUN_ID is the id of a session or trial, the beginning of one, a name or a folder.
+    RUN_ID is the id of a session, trial or search, the beginning of one, a name or a folder.
     """
     from slm_lightning import api
     from slm_lightning.lab.preflight import has_display

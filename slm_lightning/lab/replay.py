@@ -16,6 +16,7 @@ from slm_lightning.data.evaluate import evaluate
 from slm_lightning.data.recall import Recall
 from slm_lightning.envs import make_env
 from slm_lightning.errors import IntegrityError, MissingError, SpecError, UsageError
+from slm_lightning.lab.report.findings import findings
 from slm_lightning.registry import REGISTRY
 from slm_lightning.rl.normalizers import Normalizers
 from slm_lightning.spec.load import load_spec
@@ -48,12 +49,18 @@ class Files:
 
 
 def find_policy(run: str, record: Record, which: Which = "best") -> Files:
-    """The files of ``run``: a folder, or the id, prefix or name of a session or trial. Of a trial the
-    session with the highest score. Raises UsageError where there is no such policy."""
+    """The files of ``run``: a folder, or the id, prefix or name of a session, trial or experiment; of
+    this the best trial, of a trial the session with the highest score. Raises UsageError where there is
+    no such policy."""
     folder = Path(run)
     if (folder / "spec_resolved.json").is_file():
         return _checked(Files(folder.name, folder / "spec_resolved.json", _ckpt(folder, which)))
     info = record.find(run)
+    if info.kind == "experiment":
+        best = findings(record, info.run_id).best
+        if not best:
+            raise UsageError(f"no trial of {info.name} has come to its end")
+        info = record.get(best[0].run_id)
     if info.kind == "trial":
         sessions = [s for s in record.children(info.run_id) if "score" in s.metrics]
         if not sessions:

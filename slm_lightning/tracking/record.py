@@ -146,7 +146,9 @@ class Record(Reader):
         try:
             self.deliver(run_id, final=True)
             self.set_status(run_id, status)
-            pending = self.deliver(run_id) if self.pending(run_id) else 0  # a courier was at work
+            pending = self.pending(run_id)
+            if pending:  # a courier had the turn
+                pending = self.deliver(run_id, final=True)
             if (status == "FINISHED" or for_good) and not pending:
                 folder.remove()
         finally:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import io
 import math
-import os
 import re
 import sys
-import termios
-from collections.abc import Callable, Iterator
 
 import pytest
 from optuna.storages import InMemoryStorage
@@ -54,26 +51,19 @@ def test_a_short_session_skips_tenths(capsys: pytest.CaptureFixture[str]) -> Non
     assert [line.split()[1] for line in capsys.readouterr().err.splitlines()] == ["64/100", "100/100"]
 
 
-@pytest.fixture
-def screen(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], list[str]]]:
-    """Standard error is a terminal of 80 columns; gives what stood in its lines at any time."""
-    inside, outside = os.openpty()
-    termios.tcsetwinsize(outside, (24, 80))
-    with open(inside, "rb", buffering=0) as reader, open(outside, "w") as writer:
-        monkeypatch.setattr(sys, "stderr", writer)
-
-        def drawn() -> list[str]:
-            writer.flush()
-            text = reader.read(2**16).decode().replace("\x1b[A", "")
-            return [line.rstrip() for line in re.split(r"[\r\n]", text)]
-
-        yield drawn
+def lines(terminal: Terminal) -> list[str]:
+    """What stood in a line of the terminal at any time."""
+    text = terminal.getvalue().replace("\x1b[A", "")
+    return [line.rstrip() for line in re.split(r"[\r\n]", text)]
 
 
-def test_in_a_terminal_a_bar_for_every_session(screen: Callable[[], list[str]]) -> None:
+def test_in_a_terminal_a_bar_for_every_session(monkeypatch: pytest.MonkeyPatch) -> None:
     """It says how the session stands, and its score is not cut off."""
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
     bars = ProgressBars(NAMES, 10_000_000)
     for bar in bars.bars:
+        bar.dynamic_ncols, bar.ncols = None, 80
         bar.mininterval = 0  # every update is drawn
     update(bars, 0, 1024, math.nan)
     update(bars, 1, 1_230_000, -1234.5)
@@ -81,7 +71,7 @@ def test_in_a_terminal_a_bar_for_every_session(screen: Callable[[], list[str]]) 
     bars.ended(0, Outcome("failed", "no more"))
     bars.ended(1, Outcome("done"))
     bars.close()
-    shown = screen()
+    shown = lines(terminal)
     assert {"s0 waiting", "s1 waiting"} <= set(shown)
     assert max(map(len, shown)) <= 80
     for line in (
@@ -93,11 +83,13 @@ def test_in_a_terminal_a_bar_for_every_session(screen: Callable[[], list[str]]) 
     assert not any("nan" in line for line in shown)
 
 
-def test_a_session_that_had_ended_before_says_how(screen: Callable[[], list[str]]) -> None:
+def test_a_session_that_had_ended_before_says_how(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
     bars = ProgressBars(NAMES, 1000)
     bars.ended(0, Outcome("done"))
     bars.close()
-    assert "s0 done" in screen()
+    assert "s0 done" in lines(terminal)
 
 
 def test_a_resumed_session_goes_on_from_its_frame(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import logging
 import socket
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -203,6 +204,33 @@ class TestCourier:
         with Courier(record, [run_id], interval=3600):
             write(record.folder(run_id), {"frame": 1, "loss": 1.0})
         assert points(record, run_id, "loss") == [(1, 1.0)]
+
+    def test_a_run_ends_though_another_is_delivered_meanwhile(
+        self, record: Record, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run_id = start(record)
+        set_status = record.set_status
+
+        def while_the_courier_works(run_id: str, status: Any) -> None:
+            taken, done = threading.Event(), threading.Event()
+
+            def work() -> None:
+                with record._turn:
+                    taken.set()
+                    done.wait(60)
+
+            thread = threading.Thread(target=work)
+            thread.start()
+            assert taken.wait(60)
+            set_status(run_id, status)  # gives up after a second
+            assert record.pending(run_id) == 1
+            done.set()
+            thread.join()
+
+        monkeypatch.setattr(record, "set_status", while_the_courier_works)
+        assert record.finish(run_id, "FINISHED") == 0
+        assert record.get(run_id).status == "FINISHED"
+        assert not record.working_folder(run_id).exists()
 
     def test_ends_although_the_server_hangs(
         self,

@@ -122,9 +122,13 @@ class TestRecord:
         assert "experiment.html" in searched.artifacts(search.run_id)
 
     def test_a_trial_can_be_enjoyed(self, search: SearchResult, searched: Record, lab: Lab) -> None:
-        answer = lab("enjoy", search.findings.best[0].run_id, "--episodes", 2, "--json")
-        assert answer.code == 0
-        assert len(json.loads(answer.out)["returns"]) == 2
+        best = search.findings.best[0]
+        played = [lab("enjoy", run, "--episodes", 2, "--json") for run in (best.run_id, search.run_id)]
+        assert [answer.code for answer in played] == [0, 0]
+        of_trial, of_search = (json.loads(answer.out) for answer in played)
+        assert of_trial == of_search
+        assert of_search["name"].startswith(f"{best.name}_s")
+        assert len(of_search["returns"]) == 2
 
     def test_how_many_run_at_once_changes_nothing(self, search: SearchResult, searched: Record) -> None:
         alone = searching(trials=4, sessions=2, batch=2, where=api.Where(parallel=1))
