@@ -131,4 +131,8 @@ def browse(visit: Callable[[Page], Coroutine[Any, Any, None]]) -> None:
             )
             await visit(page)
 
-    asyncio.run(visit_in_browser())
+    async def within_time() -> None:
+        async with asyncio.timeout(2 * PATIENCE):  # a browser that dies answers nothing
+            await visit_in_browser()
+
+    asyncio.run(within_time())

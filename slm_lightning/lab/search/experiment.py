@@ -9,7 +9,7 @@ is drawn whenever there is room, and knows what is known by then.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -129,8 +129,10 @@ class Experiment:
         self.watcher, self.device = watcher, device
         self.launcher = Launcher(engine, watcher.reached, self._on_end)
         with Courier(self.record) as self.courier, self.launcher.stop:
-            for number in self.study.running():
-                self._take_up(number)
+            if left := self.study.running():
+                recorded = self.record.children(self.run_id)
+                for number in left:
+                    self._take_up(number, recorded)
             self._advance()
             stop = self.launcher.run()
             if not stop() and not self.halted and self.confirm and self.study.best() is not None:
@@ -225,9 +227,9 @@ class Experiment:
         self.study.set_run(number, run_id)
         self.over[number] = Ended(None), reason
 
-    def _take_up(self, number: int) -> None:
-        """A trial that was on its way when the lab ended: what of it is recorded counts."""
-        for run in self.record.children(self.run_id):
+    def _take_up(self, number: int, recorded: Sequence[RunInfo]) -> None:
+        """A trial that was on its way when the lab ended: what of it is ``recorded`` counts."""
+        for run in recorded:
             if run.tags["slm.trial"] != str(number) or run.tags["slm.mode"] == "confirm":
                 continue
             if REFUSED in run.tags:

@@ -49,11 +49,13 @@ def cluster() -> Iterator[Any]:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         from ray.cluster_utils import Cluster
 
+        default = signal.getsignal(signal.SIGTERM)
         impatient = {"health_check_period_ms": 500, "health_check_failure_threshold": 2}
         head = {"num_cpus": 0, "_system_config": impatient, **NODE}
         cluster = Cluster(initialize_head=True, head_node_args=head)
         for _ in range(2):
             cluster.add_node(num_cpus=1, **NODE)
+        signal.signal(signal.SIGTERM, default)  # which Ray takes for its nodes
         yield cluster
         cluster.shutdown()
 
