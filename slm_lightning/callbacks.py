@@ -300,11 +300,11 @@ def last_of(rank: int, version: int | str) -> str:
 
 
 def _blame_environment(data: RolloutData) -> None:
-    """Raises DivergedError where what was collected last is not finite itself."""
+    """Raises DivergedError where what some worker collected last is not finite itself."""
     assert data.collector is not None
     latest = data.collector.latest
     for name in ("obs", "reward", "next_obs") if latest is not None else ():
-        if not getattr(latest, name).isfinite().all():
+        if data.workers.any(not getattr(latest, name).isfinite().all()):
             raise DivergedError(
                 f"the environment gave a {name} that is not finite, by frame {data.frame}",
                 f"look into {data.env.info.name}",
