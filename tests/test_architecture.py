@@ -19,7 +19,7 @@ FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*
 MAX_LINES = 350
 
 LAYERS = [
-    {"core", "errors", "redact"},
+    {"core", "errors", "files", "redact"},
     {"spec", "provenance"},
     {"rl"},
     {"nets"},

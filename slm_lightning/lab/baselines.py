@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import json
 import logging
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +20,7 @@ from filelock import FileLock
 
 from slm_lightning.core import Keys, Stream
 from slm_lightning.errors import StorageError
+from slm_lightning.files import atomically
 
 SHIPPED = Path(__file__).with_name("random_baselines.json")
 EPISODES = 100
@@ -138,9 +138,5 @@ def read_table(path: Path) -> dict[str, Baseline]:
 def write_table(path: Path, table: Mapping[str, Baseline]) -> None:
     """Replaces the file in one step, so that a reader never sees half of it."""
     entries = {key: table[key]._asdict() for key in sorted(table)}
-    aside = path.with_name(f"{path.name}.tmp")
-    with aside.open("w") as file:
-        file.write(json.dumps(entries, indent=2) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+    text = json.dumps(entries, indent=2) + "\n"
+    atomically(path, lambda aside: aside.write_text(text, encoding="utf-8"))

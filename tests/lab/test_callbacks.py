@@ -15,10 +15,11 @@ import torch
 from gymnasium import spaces
 from lightning import Callback
 
-from slm_lightning.callbacks import BEST, LAST, Checkpoints, Evaluation, MetricLog, Progress, atomically
+from slm_lightning.callbacks import BEST, LAST, Checkpoints, Evaluation, MetricLog, Progress
 from slm_lightning.core import Keys, Stream
 from slm_lightning.data.evaluate import evaluate
 from slm_lightning.envs import make_env
+from slm_lightning.files import atomically
 from slm_lightning.session import Session
 from slm_lightning.spec.model import Spec
 from tests.conftest import Run, assert_equal, make_spec, train
@@ -247,8 +248,8 @@ class TestCheckpoints:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Here after every round, because no time at all passes between two."""
-        monkeypatch.setattr("slm_lightning.callbacks.CHECKPOINT_SECONDS", 0)
-        monkeypatch.setattr("slm_lightning.callbacks.CHECKPOINT_SHARE", math.inf)
+        monkeypatch.setattr("slm_lightning.callbacks.checkpoints.CHECKPOINT_SECONDS", 0)
+        monkeypatch.setattr("slm_lightning.callbacks.checkpoints.CHECKPOINT_SHARE", math.inf)
         spec = make_spec("PPO", meta={"log_frequency": 64})
         metrics = MetricLog(spec, tmp_path / "metrics.jsonl")
         seen: list[int] = []

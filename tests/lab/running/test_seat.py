@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from slm_lightning.callbacks import atomically
+from slm_lightning.files import atomically
 from slm_lightning.lab.running import copies as copies_module
 from slm_lightning.lab.running import remote_session
 from slm_lightning.lab.running import seat as seats

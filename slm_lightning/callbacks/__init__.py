@@ -1,0 +1,22 @@
+"""What happens between rounds of a session: evaluation, rows of the record, checkpoints, progress.
+
+None of them touches what training depends on.
+"""
+
+from slm_lightning.callbacks.after_round import AfterRound
+from slm_lightning.callbacks.checkpoints import BEST, CHECKPOINT_SHARE, LAST, Checkpoints, last_of
+from slm_lightning.callbacks.evaluation import Evaluation
+from slm_lightning.callbacks.metric_log import MetricLog
+from slm_lightning.callbacks.progress import Progress
+
+__all__ = [
+    "BEST",
+    "CHECKPOINT_SHARE",
+    "LAST",
+    "AfterRound",
+    "Checkpoints",
+    "Evaluation",
+    "MetricLog",
+    "Progress",
+    "last_of",
+]

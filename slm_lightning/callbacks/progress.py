@@ -1,0 +1,31 @@
+"""What those who watch a session hear, and how they stop it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from lightning import Trainer
+
+from slm_lightning.callbacks.after_round import AfterRound
+from slm_lightning.callbacks.metric_log import MetricLog
+from slm_lightning.data.rollout_data import RolloutData
+from slm_lightning.session import Session
+
+
+class Progress(AfterRound):
+    """Tells whoever watches how far the session is, at most five times a second; and stops the
+    session after the current round when ``stop()`` says so to any of its workers."""
+
+    def __init__(
+        self, metrics: MetricLog, report: Callable[[int, float], None], stop: Callable[[], bool]
+    ):
+        self.metrics, self.report, self.stop = metrics, report, stop
+        self.told = 0.0
+
+    def after_round(self, trainer: Trainer, session: Session, data: RolloutData) -> None:
+        now = time.monotonic()
+        if now - self.told >= 0.2 or data.finished:
+            self.told = now
+            self.report(data.frame, self.metrics.total_reward_ma)
+        trainer.should_stop = session.workers.any(trainer.should_stop or self.stop())
