@@ -13,6 +13,7 @@ import torch
 from lightning import LightningModule, Trainer
 
 from slm_lightning.callbacks.after_round import AfterRound
+from slm_lightning.callbacks.state_hash import state_hash
 from slm_lightning.data.collector import Episode
 from slm_lightning.data.rollout_data import RolloutData
 from slm_lightning.errors import DivergedError, IntegrityError
@@ -31,6 +32,7 @@ class MetricLog(AfterRound):
     a single sub-environment), ``total_reward_ma`` its mean over the latest 100 rows. Marks that fall
     inside a round are logged as they stood at that frame, when the round has ended. Several workers
     all keep the record, of everybody's episodes, and the first writes it.
+    The last row of a round holds its number and a hash of the session's ``state`` behind it.
     Raises DivergedError when the loss is not finite.
     """
 
@@ -49,6 +51,8 @@ class MetricLog(AfterRound):
         checkpoint is written again."""
         self.improved = False
         """Whether ``total_reward_ma`` reached its best value so far in the latest round."""
+        self.state = ""
+        """The latest link of the chain of hashes."""
         self.rows: list[dict[str, float]] = []
         """The rows of the latest round."""
 
@@ -85,7 +89,7 @@ class MetricLog(AfterRound):
         self.best = max(self.best, self.total_reward_ma) if self.improved else self.best
         diverged = not math.isfinite(session.info.get("loss", 0.0))  # Random has none
         if rows or diverged:
-            self._write(rows or [self._row(data.frame, episodes)], session)
+            self._write(rows or [self._row(data.frame, episodes)], session, data)
         if diverged:
             _blame_environment(data)
             raise DivergedError(
@@ -105,7 +109,7 @@ class MetricLog(AfterRound):
             self.returns.append(episodes.popleft().ret)
             self.finished_episodes += 1
 
-    def _write(self, rows: list[dict[str, float]], session: Session) -> None:
+    def _write(self, rows: list[dict[str, float]], session: Session, data: RolloutData) -> None:
         if self.file is None:
             return
         values = [value.double() for value in session.info.values()]
@@ -124,7 +128,9 @@ class MetricLog(AfterRound):
         for row in rows:
             row |= common
         rows[-1] |= {k: v for k, v in info.items() if k.startswith("eval/")}
-        self.file.writelines((json.dumps(row) + "\n").encode() for row in rows)
+        self.state = state_hash(self.state, session, data)
+        lines: list[dict[str, Any]] = [*rows[:-1], {**rows[-1], "state": f"{data.rounds}:{self.state}"}]
+        self.file.writelines((json.dumps(line) + "\n").encode() for line in lines)
         self.file.flush()
         self.written = self.file.tell()
 
@@ -133,7 +139,7 @@ class MetricLog(AfterRound):
             self.file.close()
 
     def state_dict(self) -> dict[str, Any]:
-        plain = ("next_mark", "finished_episodes", "best", "elapsed", "written")
+        plain = ("next_mark", "finished_episodes", "best", "elapsed", "written", "state")
         state = {key: getattr(self, key) for key in plain}
         return state | {"returns": list(self.returns), "rewards": list(self.rewards)}
 
