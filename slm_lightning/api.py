@@ -227,6 +227,41 @@ def report(run: str):
     return write_report(record, record.find(run).run_id)
 
 
+def reproduce(
+    run: str,
+    *,
+    commit: str | None = None,
+    here: bool = False,
+    device: str = "auto",
+    say: Say = print,
+):
+    """Runs a recorded trial or experiment again, with the code and the packages of then (or, with
+    ``here``, those of now), and compares it bit for bit. With ``commit``, ``run`` is a spec file, which
+    is run with the code of that commit, recorded, and compared with an earlier run of both.
+
+    Returns a :class:`slm_lightning.lab.reproduce.reproduction.Reproduction`; None where there is no
+    earlier run.
+    """
+    from slm_lightning.lab.reproduce.reproduction import reproduce as make_again
+    from slm_lightning.lab.reproduce.reproduction import reproduce_spec
+    from slm_lightning.tracking import Record
+
+    if commit is not None:
+        return reproduce_spec(Record(), Path(run), commit, device, say)
+    return make_again(Record(), run, here, device, say)
+
+
+def verify(run: str, *, block: int | None = None, session: int = 0, device: str = "auto"):
+    """Computes a recorded session again up to ``block`` (default: the last), with the code that is
+    here, and compares every row: a :class:`slm_lightning.lab.reproduce.verify.Verified`."""
+    warm_up()
+    import_from_here()
+    from slm_lightning.lab.reproduce.verify import verify as compute_again
+    from slm_lightning.tracking import Record
+
+    return compute_again(Record(), run, block, session, device)
+
+
 @dataclass(frozen=True)
 class Plan:
     """A spec that has passed every check that can be made before running it."""

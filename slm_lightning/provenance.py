@@ -27,6 +27,8 @@ from slm_lightning.redact import redact, redact_arguments
 NONE = "none"
 DIFF_LIMIT = 2**20
 """Largest diff kept, in bytes."""
+_DECISIVE = {"avx", "avx2", "fma", "avx512f", "avx512_bf16", "amx_tile"}
+"""Instructions by which PyTorch chooses how it adds up."""
 GIT_TIMEOUT = 20
 """Seconds that one git command may take."""
 
@@ -40,6 +42,8 @@ class Source:
     remote: str = NONE
     dirty: bool = False
     diff: str = ""
+    whole: bool = True
+    """Whether ``diff`` is all of it: neither cut nor without some secrets."""
 
     @classmethod
     def read(cls, package: Path) -> Source:
@@ -50,12 +54,15 @@ class Source:
         commit = _git(folder, "rev-parse", "--verify", "HEAD")
         if commit is None:
             return cls()
+        diff = _diff(Path(_git(folder, "rev-parse", "--show-toplevel") or folder))
+        kept = _kept(diff)
         return cls(
             commit=commit,
             branch=_git(folder, "symbolic-ref", "--short", "HEAD") or NONE,
             remote=redact(_git(folder, "remote", "get-url", "origin") or NONE),
             dirty=bool(_git(folder, "status", "--porcelain")),
-            diff=_diff(Path(_git(folder, "rev-parse", "--show-toplevel") or folder)),
+            diff=kept,
+            whole=kept == diff,
         )
 
 
@@ -83,7 +90,7 @@ class Provenance:
             command=shlex.join(redact_arguments([name, *argv[1:]])),
             version=installed.get("slm-lightning", NONE),
             requirements="".join(f"{k}=={installed[k]}\n" for k in sorted(installed, key=str.lower)),
-            machine=_machine(),
+            machine=machine(),
         )
 
     def tags(self) -> dict[str, str]:
@@ -98,6 +105,7 @@ class Provenance:
             "slm.version": self.version,
         }
         if self.source.diff:
+            tags["slm.git.diff_whole"] = str(self.source.whole).lower()
             tags["slm.git.diff_sha256"] = hashlib.sha256(_encode(self.source.diff)).hexdigest()
         return tags
 
@@ -162,18 +170,23 @@ def _diff(top: Path) -> str:
             shutil.copyfile(top / index, private)
         _git(top, "add", "--intent-to-add", "--", ".", index=private)
         diff = _git(top, "diff", "--no-color", "--no-ext-diff", "--no-textconv", "HEAD", index=private)
-    if not diff:
-        return ""
+    return f"{diff}\n" if diff else ""
+
+
+def _kept(diff: str) -> str:
+    """What is recorded of a diff: no secrets, and no more than ``DIFF_LIMIT`` bytes."""
     if len(_encode(diff)) >= DIFF_LIMIT:
-        diff = f"{diff[: DIFF_LIMIT - 100]}\n# cut here: the diff is larger than {DIFF_LIMIT} bytes"
-    return redact(diff) + "\n"
+        diff = f"{diff[: DIFF_LIMIT - 100]}\n# cut here: the diff is larger than {DIFF_LIMIT} bytes\n"
+    return redact(diff)
 
 
-def _machine() -> dict[str, Any]:
+def machine() -> dict[str, Any]:
+    """What this machine is: system, Python, processor, memory, GPUs."""
     return {
         "platform": platform.platform(),
         "python": platform.python_version(),
-        "cpu": _cpu_model(),
+        "cpu": _cpu("model name") or platform.processor() or platform.machine(),
+        "instructions": " ".join(sorted(_DECISIVE.intersection(_cpu("flags").split()))),
         "cores": psutil.cpu_count(logical=False),
         "logical_cores": psutil.cpu_count(),
         "ram_gib": round(psutil.virtual_memory().total / 2**30, 1),
@@ -181,13 +194,14 @@ def _machine() -> dict[str, Any]:
     }
 
 
-def _cpu_model() -> str:
+def _cpu(field: str) -> str:
+    """What Linux says of the first core; empty elsewhere."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         lines = []
-    models = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(models, platform.processor() or platform.machine())
+    found = (line.split(":", 1)[1].strip() for line in lines if line.partition("\t")[0] == field)
+    return next(found, "")
 
 
 def _gpus() -> list[dict[str, str]]:

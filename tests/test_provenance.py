@@ -75,6 +75,7 @@ def test_a_large_diff_is_cut(repo: Path) -> None:
     assert source.dirty
     assert DIFF_LIMIT - 200 < len(source.diff) <= DIFF_LIMIT
     assert source.diff.endswith(f"the diff is larger than {DIFF_LIMIT} bytes\n")
+    assert not source.whole
 
 
 def test_a_detached_head_has_no_branch(repo: Path) -> None:
@@ -139,6 +140,7 @@ def test_tags_and_files_tell_everything(repo: Path, tmp_path: Path) -> None:
         "mlflow.source.git.branch": "main",
         "mlflow.source.git.repoURL": "none",
         "slm.git.dirty": "true",
+        "slm.git.diff_whole": "true",
         "slm.version": metadata.version("slm-lightning"),
     }
     folder = origin.write(tmp_path / "run")

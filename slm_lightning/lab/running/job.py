@@ -62,6 +62,8 @@ class Job:
     needs: Needs = DEFAULT_NEEDS
     rungs: tuple[Rung, ...] = ()
     """Where a search gives it up unless it is good enough, by frame."""
+    last_block: int | None = None
+    """The round after which it stops, where not all are wanted."""
     render: bool = False
     """Show the training environment in a window."""
     debug: bool = False

@@ -56,7 +56,7 @@ def run_session(job: Job, report: Callable[[int, float], None], rank: int = 0) -
             Evaluation(spec, keys),
             log,
             rungs,
-            Progress(log, report, stop),
+            Progress(log, report, stop, job.last_block),
             Checkpoints(folder / "checkpoints", log),
         ],
         detect_anomaly=job.debug,

@@ -1,0 +1,1 @@
+"""Runs of the record, made again and compared bit for bit."""

@@ -1,0 +1,109 @@
+"""What the record holds of a run that is to be made again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from slm_lightning.errors import UsageError
+from slm_lightning.provenance import NONE
+from slm_lightning.tracking import RESOLVED, Record, RunInfo
+
+
+class Place(NamedTuple):
+    """Which session of which trial; a trial that is not looked at as part of a search has no number."""
+
+    trial: int | None
+    session: int
+
+    def __str__(self) -> str:
+        session = f"session {self.session}"
+        return session if self.trial is None else f"trial {self.trial}, {session}"
+
+
+@dataclass(frozen=True)
+class Original:
+    """A trial or an experiment as it was recorded."""
+
+    name: str
+    run_id: str
+    kind: str
+    """``trial`` or ``experiment``."""
+    spec: Path
+    """The file that gives the same numbers again."""
+    commit: str
+    """``none`` where there was no repository."""
+    diff: Path | None
+    """What was not committed."""
+    whole: bool
+    """Whether all of that could be recorded."""
+    requirements: dict[str, str]
+    """Version by name of every distribution that was installed."""
+    machine: dict[str, Any]
+    confirm: int
+    """Sessions that repeated the winner of a search."""
+    exact: str
+    """``exact``, or why its numbers need not come again."""
+    sessions: dict[Place, RunInfo]
+
+    @classmethod
+    def of(cls, record: Record, run: RunInfo) -> Original:
+        """What ``run`` belongs to: its trial where it is a session.
+
+        Raises UsageError where too little was recorded.
+        """
+        if run.kind == "session" and run.parent:
+            run = record.get(run.parent)
+        files = set(record.artifacts(run.run_id))
+        spec = RESOLVED if run.kind == "trial" else "spec.json"
+        if not {spec, RESOLVED} <= files:
+            raise UsageError(f"{run.name} was not recorded far enough to be reproduced: no {spec}")
+        resolved = json.loads(record.download(run.run_id, RESOLVED).read_text("utf-8"))
+        if run.kind == "experiment" and resolved["meta"]["search"]["order"] == "async":
+            raise UsageError(
+                f"{run.name} drew its trials as sessions happened to end (meta.search.order async)",
+                "reproduce its trials one by one: slm-lightning show lists them",
+            )
+
+        def text(name: str) -> str:
+            path = f"provenance/{name}"
+            return record.download(run.run_id, path).read_text("utf-8") if path in files else ""
+
+        diff = "provenance/git.diff"
+        return cls(
+            name=run.name,
+            run_id=run.run_id,
+            kind=run.kind,
+            spec=record.download(run.run_id, spec),
+            commit=run.tags.get("mlflow.source.git.commit", NONE),
+            diff=record.download(run.run_id, diff) if diff in files else None,
+            whole=run.tags.get("slm.git.diff_whole", "true") == "true",
+            requirements=dict(
+                line.split("==", 1) for line in text("requirements.txt").splitlines() if "==" in line
+            ),
+            machine=json.loads(text("machine.json") or "{}"),
+            confirm=int(run.tags.get("slm.confirm", 0)),
+            exact=run.tags.get("slm.exact", "exact"),
+            sessions=sessions_of(record, run),
+        )
+
+
+def sessions_of(record: Record, run: RunInfo) -> dict[Place, RunInfo]:
+    """The sessions of a trial or an experiment that have rows, by place."""
+    trials = [run] if run.kind == "trial" else record.children(run.run_id)
+    found = {}
+    for trial in trials:
+        number = int(trial.tags["slm.trial"]) if run.kind == "experiment" else None
+        for session in record.children(trial.run_id):
+            found[Place(number, int(session.tags["slm.session"]))] = session
+    return found
+
+
+def rows_of(record: Record, session: RunInfo) -> pd.DataFrame:
+    """The rows of a session; none where it left none."""
+    table = record.history(session.run_id)
+    return table if "frame" in table else pd.DataFrame({"frame": []})
