@@ -9,53 +9,47 @@ import click
 from slm_lightning import output
 
 
-def _spec_options(command):
-    """What every command takes that runs a spec."""
-    options = (
-        click.argument("spec", type=click.Path()),
-        click.argument("name", required=False),
-        click.option("-s", "--var", "variables", multiple=True, metavar="KEY=VALUE",
-                     help="Fill ${KEY}."),
-        click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE",
-                     help="Override a key of the spec."),
-        click.option("--seed", type=click.IntRange(min=0),
-                     help="Root of all random draws (meta.seed)."),
-        click.option("--sessions", type=click.IntRange(min=1),
-                     help="Number of seeds (meta.max_session)."),
-    )  # fmt: skip
-    for option in reversed(options):
-        command = option(command)
-    return command
+def _together(*options):
+    """A decorator that gives a command all of these arguments and options, in this order."""
+
+    def decorate(command):
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
 
 
-def _common_options(command):
-    """What every command takes that runs something."""
-    options = (
-        click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto",
-                     show_default=True),
-        click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
-    )  # fmt: skip
-    for option in reversed(options):
-        command = option(command)
-    return command
+_spec_options = _together(
+    click.argument("spec", type=click.Path()),
+    click.argument("name", required=False),
+    click.option("-s", "--var", "variables", multiple=True, metavar="KEY=VALUE", help="Fill ${KEY}."),
+    click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE",
+                 help="Override a key of the spec."),
+    click.option("--seed", type=click.IntRange(min=0), help="Root of all random draws (meta.seed)."),
+    click.option("--sessions", type=click.IntRange(min=1), help="Number of seeds (meta.max_session)."),
+)  # fmt: skip
+"""What every command takes that runs a spec."""
 
+_search_options = _together(
+    click.option("--confirm", type=click.IntRange(min=2), metavar="SESSIONS",
+                 help="Repeat the winner with so many fresh seeds."),
+    click.option("--storage", metavar="URL",
+                 help="Database of the study (or $SLM_STORAGE); default a file beside the record."),
+    click.option("--engine", type=click.Choice(["local", "ray"]), default="local",
+                 show_default=True, help="Run sessions on this machine or on a Ray cluster."),
+    click.option("--address", help="Of the Ray cluster; default $RAY_ADDRESS."),
+    click.option("--parallel", type=click.IntRange(min=1), metavar="CORES",
+                 help="Most cores in use at once; default all there are."),
+)  # fmt: skip
+"""How a search is run, and where."""
 
-def _search_options(command):
-    """How a search is run, and where."""
-    options = (
-        click.option("--confirm", type=click.IntRange(min=2), metavar="SESSIONS",
-                     help="Repeat the winner with so many fresh seeds."),
-        click.option("--storage", metavar="URL",
-                     help="Database of the study (or $SLM_STORAGE); default a file beside the record."),
-        click.option("--engine", type=click.Choice(["local", "ray"]), default="local",
-                     show_default=True, help="Run sessions on this machine or on a Ray cluster."),
-        click.option("--address", help="Of the Ray cluster; default $RAY_ADDRESS."),
-        click.option("--parallel", type=click.IntRange(min=1), metavar="CORES",
-                     help="Most cores in use at once; default all there are."),
-    )  # fmt: skip
-    for option in reversed(options):
-        command = option(command)
-    return command
+_common_options = _together(
+    click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto",
+                 show_default=True),
+    click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
+)  # fmt: skip
+"""What every command takes that runs something."""
 
 
 @click.command()
