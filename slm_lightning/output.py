@@ -6,10 +6,10 @@ import json
 import math
 import shutil
 import sys
-import textwrap
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+
+from slm_lightning.lab.wording import bracketed, number, shortened, wrapped
 
 if TYPE_CHECKING:
     from slm_lightning.lab.report.findings import Findings
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 NO_BROWSER = "no picture: that needs Chrome or Chromium (kaleido_get_chrome installs one)"
 
-WIDTH = 80
-"""Characters of a line of text."""
 NARROWEST = 10
 """Characters that a cell keeps where a table does not fit."""
 CONFIRM = 5
@@ -45,9 +43,9 @@ def report_trial(result: Result) -> str:
     """What a trial came to, and what to type next."""
     scalars, run = result.scalars, result.run_id[:8]
     done = sum(session.outcome.status == "done" for session in result.sessions)
-    score = interval(scalars["score"], scalars["score_ci_low"], scalars["score_ci_high"])
-    evaluation = interval(
-        scalars["eval_score"], scalars["eval_score_ci_low"], scalars["eval_score_ci_high"]
+    score, evaluation = (
+        number(scalars[name]) + bracketed(scalars[f"{name}_ci_low"], scalars[f"{name}_ci_high"])
+        for name in ("score", "eval_score")
     )
     lines = [
         f"{result.name}: {done} of {len(result.sessions)} sessions done",
@@ -68,8 +66,8 @@ def report_search(result: SearchResult) -> str:
     """What a search came to, and what to type next."""
     found, run = result.findings, result.run_id[:8]
     if found is None:
-        return wrapped(result.text)
-    lines = [f"{result.name}: {counted(found)}", wrapped(result.text)]
+        return paragraphs(result.text)
+    lines = [f"{result.name}: {counted(found)}", paragraphs(result.text)]
     if found.best:
         lines.append(f"see it     slm-lightning enjoy {found.best[0].run_id[:8]}")
     if found.best and result.status == "done" and found.confirmation is None:
@@ -84,16 +82,6 @@ def counted(found: Findings) -> str:
     of = f"of {found.planned or len(found.trials)} trials"
     done, *others = (f"{count} {status}" for status, count in counts.items())
     return ", ".join([done.replace(" ", f" {of} "), *others])
-
-
-def setting(drawn: Mapping[str, Any], names: Mapping[str, str]) -> str:
-    """What was drawn for a trial: ``lr 0.01, hid_layers [64]``; ``names`` by path, those there are."""
-    return ", ".join(f"{names.get(path, path)} {plain(value)}" for path, value in drawn.items())
-
-
-def plain(value: Any) -> str:
-    """A value of a spec: numbers in four digits, all else as JSON."""
-    return number(value) if isinstance(value, float) else json.dumps(value)
 
 
 def trial_summary(result: Result) -> dict[str, Any]:
@@ -149,17 +137,6 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def number(value: float | None) -> str:
-    """Four digits; n/a where there is none."""
-    return "n/a" if value is None or math.isnan(value) else f"{value:.4g}"
-
-
-def interval(mean: float, low: float, high: float) -> str:
-    """A mean and the bounds of its 95 % interval, where it has one."""
-    bounds = "" if math.isnan(low) else f" (95 % interval {number(low)} to {number(high)})"
-    return number(mean) + bounds
-
-
 def columns(rows: Sequence[Sequence[str]], elastic: Sequence[int] = ()) -> str:
     """A table, flush left. Where a terminal is too narrow for it, the cells of the ``elastic`` columns
     lose their middle."""
@@ -177,17 +154,10 @@ def columns(rows: Sequence[Sequence[str]], elastic: Sequence[int] = ()) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def shortened(text: str, width: int) -> str:
-    """A text without its middle where it is longer than ``width``."""
-    end = (width - 1) // 2
-    return text if len(text) <= width else f"{text[: width - 1 - end]}…{text[-end:]}"
-
-
-def wrapped(text: str) -> str:
-    """Lines of at most 80 characters; those that are indented go on below indented more. A name or a
-    path stays whole, and on the line of the word before it."""
-    fill = partial(textwrap.fill, width=WIDTH, break_long_words=False, break_on_hyphens=False)
+def paragraphs(text: str) -> str:
+    """Each line wrapped. One that is indented goes on below indented more; a path stays on the line of
+    the word before it."""
     return "\n".join(
-        line if line.count(" ") < 2 else fill(line, subsequent_indent="    " * line.startswith(" "))
+        line if line.count(" ") < 2 else wrapped(line, "    " * line.startswith(" "))
         for line in text.splitlines()
     )

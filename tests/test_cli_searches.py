@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from slm_lightning import output
+from slm_lightning.lab.wording import WIDTH
 from slm_lightning.tracking import Record
 from tests.lab.search_record import LR, RecordedSearch, draw, recorded
 from tests.lab.searching import search_spec
@@ -33,7 +34,7 @@ def test_a_search_ends_in_what_to_type_next(lab: Lab, record: Record, tmp_path: 
     (run,) = record.runs(kind="experiment")
     lines = answer.out.splitlines()
     assert lines[0] == "tiny: 2 of 2 trials done"
-    assert all(len(line) <= output.WIDTH for line in lines if not line.startswith("page: "))
+    assert all(len(line) <= WIDTH for line in lines if not line.startswith("page: "))
     best = re.search(r"^  trial \d \((\w{8})\)", answer.out, re.MULTILINE)
     assert best is not None
     assert lines[-4:] == [

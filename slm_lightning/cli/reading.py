@@ -26,6 +26,7 @@ def enjoy(run, episodes, checkpoint, explore, seed, video, as_json) -> None:
     from slm_lightning import api
     from slm_lightning.lab.preflight import has_display
     from slm_lightning.lab.stats import summarize
+    from slm_lightning.lab.wording import bracketed, number
 
     policy = api.load(run, checkpoint)
     window = has_display() and video is None and not as_json
@@ -41,9 +42,8 @@ def enjoy(run, episodes, checkpoint, explore, seed, video, as_json) -> None:
     )
     for i, value in enumerate(returns):
         click.echo(f"  episode {i}: {value:.4g}")
-    click.echo(
-        f"mean return {output.interval(score.mean, score.ci_low, score.ci_high)}, episodes: {episodes}"
-    )
+    mean = number(score.mean) + bracketed(score.ci_low, score.ci_high)
+    click.echo(f"mean return {mean}, episodes: {episodes}")
     if video:
         click.echo(f"video: {video}")
     elif not window:
@@ -60,7 +60,7 @@ def enjoy(run, episodes, checkpoint, explore, seed, video, as_json) -> None:
 @click.option("--json", "as_json", is_flag=True)
 def list_(kind, limit, as_json) -> None:
     """List the runs of the record, newest first."""
-    from slm_lightning.lab.wording import duration
+    from slm_lightning.lab.wording import duration, number
     from slm_lightning.tracking import Record
 
     record = Record()
@@ -80,8 +80,8 @@ def list_(kind, limit, as_json) -> None:
                 run.kind,
                 run.name,
                 output.status(run),
-                output.number(run.metrics.get("score")),
-                output.number(run.metrics.get("eval_score")),
+                number(run.metrics.get("score")),
+                number(run.metrics.get("eval_score")),
                 run.tags.get("slm.env", ""),
                 " ".join(duration((now - run.start).total_seconds()).split()[:2]),
             ]
@@ -169,4 +169,4 @@ def report(run, as_json) -> None:
     from slm_lightning import api
 
     written = api.report(run)
-    click.echo(output.to_json(written.to_dict()) if as_json else output.wrapped(written.text))
+    click.echo(output.to_json(written.to_dict()) if as_json else output.paragraphs(written.text))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from slm_lightning import output
 from slm_lightning.lab.report.findings import Findings, findings
 from slm_lightning.lab.report.verdict import verdict
-from slm_lightning.lab.wording import duration, interval
+from slm_lightning.lab.wording import duration, interval, number, setting, spec_value, wrapped
 from slm_lightning.tracking import RESOLVED, Record, RunInfo
 
 TOP = 10
@@ -25,7 +25,7 @@ def show(record: Record, run: RunInfo) -> str:
     if run.kind == "experiment" and RESOLVED in artifacts:
         lines += _search(findings(record, run.run_id))
     else:
-        lines.append(output.columns([[k, output.number(v)] for k, v in sorted(run.metrics.items())]))
+        lines.append(output.columns([[k, number(v)] for k, v in sorted(run.metrics.items())]))
         lines += [_child(child) for child in record.children(run.run_id)]
     lines.append("artifacts: " + ", ".join(artifacts))
     return "\n".join(line for line in [*lines, *_next(record, run, artifacts)] if line)
@@ -45,31 +45,31 @@ def _place(record: Record, run: RunInfo) -> list[str]:
     if study is None or run.kind == "experiment":
         return []
     confirms = run.tags.get("slm.confirms")
-    number, search = run.tags["slm.trial"], f"search {record.get(study).name} ({study[:8]})"
-    what = f"trial {confirms} again, with fresh seeds," if confirms else f"trial {number}"
+    what = (
+        f"trial {confirms} again, with fresh seeds," if confirms else f"trial {run.tags['slm.trial']}"
+    )
+    search = f"search {record.get(study).name} ({study[:8]})"
     drawn = json.loads(run.tags.get("slm.drawn", "{}"))
     return [
         f"{what} of {search}; drawn for it:",
-        *(f"  {path}  {output.plain(value)}" for path, value in drawn.items()),
+        *(f"  {path}  {spec_value(value)}" for path, value in drawn.items()),
     ]
 
 
 def _search(found: Findings) -> list[str]:
     """What a search found: the verdict, the best settings, and why others failed."""
     said = verdict(found)
-    lines = [output.counted(found), *(output.wrapped(s) for s in (said.sentence, *said.caveats))]
+    lines = [output.counted(found), *(wrapped(s, "") for s in (said.sentence, *said.caveats))]
     again = found.confirmation
     shown = [*found.best[:TOP], *([again] if again and again.is_ranked else [])]
     if shown:
         names = list(dict.fromkeys([*found.objectives, "score", "eval_score"]))
         rows = [["run", "trial", *names, "95 % interval of score", "setting"]]
         for trial in shown:
-            number = f"t{trial.number}" if trial.confirms is None else f"t{trial.confirms} again"
-            values = [output.number(found.value(trial, name)) for name in names]
+            named = f"t{trial.number}" if trial.confirms is None else f"t{trial.confirms} again"
+            values = [number(found.value(trial, name)) for name in names]
             bounds = interval(*trial.interval("score"))
-            rows.append(
-                [trial.run_id[:8], number, *values, bounds, output.setting(trial.drawn, found.labels)]
-            )
+            rows.append([trial.run_id[:8], named, *values, bounds, setting(trial.drawn, found.labels)])
         lines.append(output.columns(rows))
     if len(found.best) > TOP:
         lines.append(
@@ -79,7 +79,7 @@ def _search(found: Findings) -> list[str]:
 
 
 def _child(run: RunInfo) -> str:
-    score = output.number(run.metrics.get("score"))
+    score = number(run.metrics.get("score"))
     return f"{run.run_id[:8]}  {run.name}  {output.status(run)}  score {score}"
 
 

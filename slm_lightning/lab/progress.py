@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import sys
 from collections.abc import Callable, Mapping
@@ -11,11 +10,11 @@ from typing import Any
 
 from tqdm import tqdm
 
+from slm_lightning.lab import wording
 from slm_lightning.lab.report.findings import short_names
 from slm_lightning.lab.running.job import Job, Outcome, Reached
 from slm_lightning.lab.search.study import Ended, Study
 from slm_lightning.lab.trial import Trial
-from slm_lightning.lab.wording import number as number_text
 from slm_lightning.spec.model import Spec
 
 BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} frames, {rate_fmt}, {remaining} left{postfix}"
@@ -123,15 +122,17 @@ class SearchProgress:
             first = reason.splitlines()[0] if reason else "no finite value"
             outcome = f"failed: {first}"
         elif end.pruned:
-            outcome = f"{self.metric} {number_text(end.values[0])}, pruned"
+            outcome = f"{self.metric} {wording.number(end.values[0])}, pruned"
         else:
             better = self._compare(number, end.values[0])
-            outcome = f"{self.metric} {number_text(end.values[0])}{', best so far' if better else ''}"
+            outcome = (
+                f"{self.metric} {wording.number(end.values[0])}{', best so far' if better else ''}"
+            )
         self._leave_out(number)
-        setting = ", ".join(f"{self.labels[path]} {_brief(value)}" for path, value in drawn.items())
+        setting = wording.setting(drawn, self.labels)
         self._print(f"t{number} of {self.spec.meta.max_trial}  {outcome}  ({setting})")
         if self.bar is not None and self.best:
-            self.bar.set_postfix_str(f"best {number_text(self.best[0])}, t{self.best[1]}")
+            self.bar.set_postfix_str(f"best {wording.number(self.best[0])}, t{self.best[1]}")
 
     def _leave_out(self, number: int) -> None:
         """The frames that a trial that has ended did not spend are no longer to come."""
@@ -155,10 +156,6 @@ class SearchProgress:
     def _print(self, line: str) -> None:
         with contextlib.suppress(OSError):  # a closed pipe must not end a search
             tqdm.write(line, file=sys.stderr) if self.bar is not None else self.say(line)
-
-
-def _brief(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else json.dumps(value)
 
 
 def _shown(score: float) -> str:

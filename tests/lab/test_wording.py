@@ -1,4 +1,4 @@
-"""Numbers that can be read."""
+"""Numbers and lines that can be read."""
 
 from __future__ import annotations
 
@@ -6,7 +6,17 @@ import math
 
 import pytest
 
-from slm_lightning.lab.wording import count, duration, interval, number
+from slm_lightning.lab.wording import (
+    WIDTH,
+    bracketed,
+    count,
+    duration,
+    interval,
+    number,
+    setting,
+    shortened,
+    wrapped,
+)
 
 
 @pytest.mark.parametrize(
@@ -37,6 +47,27 @@ def test_all_digits_of_a_count():
 def test_interval():
     assert interval(-1.5, 2.0) == "−1.5 to 2"
     assert interval(math.nan, math.nan) == ""
+    assert bracketed(-1.5, 2.0) == " (95 % interval −1.5 to 2)"
+    assert bracketed(math.nan, math.nan) == ""
+
+
+def test_a_setting_can_be_copied_into_a_spec():
+    drawn = {"agent.net.lr": 1.23456e-5, "agent.net.type": "MLPNet", "env.num_envs": 4}
+    assert (
+        setting(drawn, {"agent.net.lr": "lr"})
+        == 'lr 1.235e-05, agent.net.type "MLPNet", env.num_envs 4'
+    )
+
+
+def test_shortened():
+    assert shortened("ppo_cartpole_t12", 16) == "ppo_cartpole_t12"
+    assert shortened("ppo_cartpole_t12", 9) == "ppo_…_t12"
+
+
+def test_wrapped():
+    first, *rest = wrapped(f"{'word ' * 20}{'x' * (WIDTH + 1)}").splitlines()
+    assert len(first) <= WIDTH
+    assert rest == [f"  {'word ' * 4}".rstrip(), "  " + "x" * (WIDTH + 1)], "a long name stays whole"
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ from slm_lightning.lab.compare.inference import (
     welch,
 )
 from slm_lightning.lab.compare.runs import RETURNS, Contender, contenders
-from slm_lightning.lab.wording import count, interval, number
+from slm_lightning.lab.wording import bracketed, count, number
 from slm_lightning.tracking import Record
 
 Verdict = Literal["better", "worse", "higher", "lower", "not shown", "no verdict"]
@@ -68,8 +68,7 @@ class Difference:
     @property
     def numbers(self) -> str:
         """``+12.5 (95 % interval −3 to 28), permutation p = 0.12``"""
-        bounds = interval(self.ci_low, self.ci_high)
-        shown = signed(self.difference) + (f" (95 % interval {bounds})" if bounds else "")
+        shown = signed(self.difference) + bracketed(self.ci_low, self.ci_high)
         several = self.comparisons > 1 and not math.isnan(self.p_adjusted)
         p = self.p_adjusted if several else self.p
         chance = "p < 0.001" if p < 0.001 else f"p = {number(p, 2)}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,9 +10,8 @@ from slm_lightning.lab.compare.comparison import Comparison, Difference, signed
 from slm_lightning.lab.compare.environments import Overall
 from slm_lightning.lab.compare.inference import Description
 from slm_lightning.lab.compare.runs import Contender
-from slm_lightning.lab.wording import interval, number
+from slm_lightning.lab.wording import WIDTH, interval, number, shortened, wrapped
 
-WIDTH = 80
 NAME, SHORT = 20, 15
 """Columns of a run's name."""
 LEGEND = (
@@ -25,22 +23,22 @@ LEGEND = (
 
 def text(comparison: Comparison) -> str:
     """The verdicts, then a table for each environment, then every difference."""
-    blocks = ["\n".join(_wrapped(sentence) for sentence in comparison.sentences)]
+    blocks = ["\n".join(wrapped(sentence) for sentence in comparison.sentences)]
     for environment, group in comparison.environments.items():
         rows = [(c.label, comparison.descriptions[c], len(c.missing)) for c in group]
         title = f"{comparison.metric} in {environment} after {number(group[0].max_frame, 15)} frames"
-        seeds = [_wrapped(f"{c.label}: {_values(c)}", "      ") for c in group]
+        seeds = [wrapped(f"{c.label}: {_values(c)}", "      ") for c in group]
         blocks.append("\n".join([title, _table(rows), "every seed:", *("  " + line for line in seeds)]))
         if differences := [d for d in comparison.differences if d.reference is group[0]]:
             blocks.append(_differences(differences))
     if comparison.differences:
         several = max(d.comparisons for d in comparison.differences)
         adjusted = f", Holm-adjusted for {several} comparisons" if several > 1 else ""
-        blocks.append(_wrapped(LEGEND.format(adjusted=adjusted), ""))
+        blocks.append(wrapped(LEGEND.format(adjusted=adjusted), ""))
     if comparison.overall:
         blocks.append(_overall(comparison.overall))
     if comparison.notes:
-        blocks.append("\n".join(_wrapped(f"note: {note}") for note in comparison.notes))
+        blocks.append("\n".join(wrapped(f"note: {note}") for note in comparison.notes))
     return "\n\n".join(blocks)
 
 
@@ -52,7 +50,7 @@ def _table(rows: Sequence[tuple[str, Description, int]]) -> str:
         seeds = f"{sample.n}/{sample.n + missing}" if missing else str(sample.n)
         bounds = interval(sample.ci_low, sample.ci_high) or "n/a"
         lines.append(
-            f"  {_short(label, width):{width}}  {seeds:>5}  {number(sample.mean):>8}  {bounds:<19}"
+            f"  {shortened(label, width):{width}}  {seeds:>5}  {number(sample.mean):>8}  {bounds:<19}"
             f"  {number(sample.iqm):>8}  {number(sample.worst):>8}"
         )
     return "\n".join(line.rstrip() for line in lines)
@@ -67,12 +65,12 @@ def _values(contender: Contender) -> str:
 def _differences(found: Sequence[Difference]) -> str:
     """Differences from one reference."""
     head = f"{'difference':>10}  {'95 % interval':<18}  {'p':>6}  {'P(higher)':>9}  {'detects':>8}"
-    lines = [f"against {_short(found[0].reference.label, WIDTH - 8)}", f"  {'':{SHORT}}  {head}"]
+    lines = [f"against {shortened(found[0].reference.label, WIDTH - 8)}", f"  {'':{SHORT}}  {head}"]
     for d in found:
         p = number(d.p if math.isnan(d.p_adjusted) else d.p_adjusted, 2)
         bounds = interval(d.ci_low, d.ci_high) or "n/a"
         lines.append(
-            f"  {_short(d.contender.label, SHORT):{SHORT}}  {signed(d.difference):>10}  {bounds:<18}"
+            f"  {shortened(d.contender.label, SHORT):{SHORT}}  {signed(d.difference):>10}  {bounds:<18}"
             f"  {p:>6}  {number(d.improvement.probability, 2):>9}  {number(d.detectable, 3):>8}"
         )
     return "\n".join(lines)
@@ -80,28 +78,15 @@ def _differences(found: Sequence[Difference]) -> str:
 
 def _overall(found: Overall) -> str:
     if found.reason:
-        return _wrapped(f"No score over all environments: {found.reason}.")
+        return wrapped(f"No score over all environments: {found.reason}.")
     title = "over all environments, 0 = random policy, 1 = best mean of these runs"
     lines = [f"  {'':{NAME}}  {'IQM':>6}  {'95 % interval':<17}  beats {found.methods[0].name}"]
     for i, method in enumerate(found.methods):
         bounds = interval(round(method.iqm_low, 3), round(method.iqm_high, 3)) or "n/a"
         beats = number(method.improvement, 2) if i else ""
-        lines.append(
-            f"  {_short(method.name, NAME):{NAME}}  {number(method.iqm, 3):>6}  {bounds:<17}  {beats}"
-        )
+        name = shortened(method.name, NAME)
+        lines.append(f"  {name:{NAME}}  {number(method.iqm, 3):>6}  {bounds:<17}  {beats}")
     return "\n".join([title, *(line.rstrip() for line in lines)])
-
-
-def _short(name: str, width: int) -> str:
-    """A name in at most ``width`` columns; the end, which tells runs apart, stays."""
-    half = (width - 1) // 2
-    return name if len(name) <= width else f"{name[: width - 1 - half]}…{name[-half:]}"
-
-
-def _wrapped(line: str, indent: str = "  ") -> str:
-    return textwrap.fill(
-        line, WIDTH, subsequent_indent=indent, break_on_hyphens=False, drop_whitespace=True
-    )
 
 
 def to_dict(comparison: Comparison) -> dict[str, Any]:

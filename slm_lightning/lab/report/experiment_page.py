@@ -20,6 +20,7 @@ from slm_lightning.lab.report.experiment_panels import experiment_graph
 from slm_lightning.lab.report.findings import Findings, TrialFinding, findings
 from slm_lightning.lab.report.importance import importances
 from slm_lightning.lab.report.verdict import Verdict, verdict
+from slm_lightning.lab.wording import number, setting
 from slm_lightning.tracking import Record
 
 PAGE, PICTURE, TABLE = "experiment.html", "graphs/experiment.png", "tables/trials.csv"
@@ -206,11 +207,7 @@ def _text(found: Findings, said: Verdict, page: Path) -> str:
     """The report in a few lines."""
     lines = [said.sentence, *said.caveats]
     for trial in found.top:
-        drawn = ", ".join(f"{found.labels.get(k, k)} {_shown(v)}" for k, v in trial.drawn.items())
-        values = ", ".join(f"{k} {v:.4g}" for k, v in zip(found.objectives, trial.values))
+        values = ", ".join(f"{k} {number(v)}" for k, v in zip(found.objectives, trial.values))
+        drawn = setting(trial.drawn, found.labels)
         lines.append(f"  trial {trial.number} ({trial.run_id[:8]}): {values} with {drawn}")
     return "\n".join([*lines, f"page: {page}"])
-
-
-def _shown(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else json.dumps(value)
