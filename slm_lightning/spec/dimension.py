@@ -17,6 +17,7 @@ from slm_lightning.spec.numeric import MOST, integer, number
 from slm_lightning.spec.wording import short, shown
 
 GOLDEN = (math.sqrt(5) - 1) / 2
+"""The number that is furthest from any ratio of small whole numbers."""
 
 
 class Distribution(NamedTuple):

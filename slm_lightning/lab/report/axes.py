@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from slm_lightning.lab.report.findings import TrialFinding, place
-from slm_lightning.spec.space import Dimension
+from slm_lightning.spec.dimension import GOLDEN, Dimension
 from slm_lightning.spec.wording import shown
 
 LABEL = 14
 """Characters of a name or an option for which an axis has room."""
-GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 def positions(
