@@ -8,9 +8,11 @@ KDD 2026). Optuna computes it, from a study in memory.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from slm_lightning.lab.report.findings import Findings, place
+from slm_lightning.lab.report.findings import Findings, TrialFinding, place
 from slm_lightning.spec.space import Dimension
 
 LEAST = 10
@@ -31,7 +33,33 @@ def importances(found: Findings) -> dict[str, float]:
         return {}
     import optuna
 
+    share = min(0.5, max(0.1, AMONG_BEST / len(ranked)))
+    evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=share)
+    with _quiet():
+        shares = evaluator.evaluate(_study(found, ranked))
+    total = sum(shares.values())
+    return {path: value / total for path, value in shares.items()} if total > 0 else {}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what Optuna says of a study in memory and of what is experimental."""
+    import optuna
+
+    before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        optuna.logging.set_verbosity(before)
+
+
+def _study(found: Findings, ranked: Sequence[TrialFinding]) -> Any:
+    """The trials in Optuna's terms."""
+    import optuna
+
     study = optuna.create_study(directions=list(found.objectives.values()))
     distributions = {dimension.path: _distribution(dimension) for dimension in found.dimensions}
     for trial in ranked:
@@ -43,13 +71,7 @@ def importances(found: Findings) -> dict[str, float]:
                 values=list(trial.values),
             )
         )
-    share = min(0.5, max(0.1, AMONG_BEST / len(ranked)))
-    evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=share)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        shares = evaluator.evaluate(study)
-    total = sum(shares.values())
-    return {path: value / total for path, value in shares.items()} if total > 0 else {}
+    return study
 
 
 def _distribution(dimension: Dimension) -> Any:

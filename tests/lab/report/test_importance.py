@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import optuna
 import pytest
 
 from slm_lightning.lab.report.findings import TrialFinding
@@ -93,3 +94,13 @@ def test_few_trials_say_nothing():
 def test_the_same_trials_have_the_same_importances():
     settings = trials(lambda drawn: drawn["gamma"])
     assert importances(found(*settings)) == importances(found(*settings))
+
+
+def test_optuna_says_as_much_as_before(capfd: pytest.CaptureFixture[str]):
+    before = optuna.logging.get_verbosity()
+    for level in (optuna.logging.ERROR, optuna.logging.INFO):
+        optuna.logging.set_verbosity(level)
+        importances(found(*trials(lambda drawn: drawn["gamma"])))
+        assert optuna.logging.get_verbosity() == level
+    optuna.logging.set_verbosity(before)
+    assert capfd.readouterr().err == ""
