@@ -21,6 +21,7 @@ from filelock import FileLock
 from slm_lightning.core import Keys, Stream
 from slm_lightning.errors import StorageError
 from slm_lightning.files import atomically
+from slm_lightning.spec.model import EnvParams
 
 SHIPPED = Path(__file__).with_name("random_baselines.json")
 EPISODES = 100
@@ -90,6 +91,12 @@ def _measure_into(cache: Path, key: str, make: Make) -> Baseline | None:
 def baseline_key(name: str, kwargs: Mapping[str, Any]) -> str:
     """The environment's name, followed by its constructor arguments as JSON where it has any."""
     return f"{name} {json.dumps(kwargs, sort_keys=True, default=str)}" if kwargs else name
+
+
+def arguments_of(env: EnvParams) -> dict[str, Any]:
+    """What, besides its name, makes an environment this one."""
+    own = {key: getattr(env, key) for key in ("max_t", "entry_point", "action_repeat")}
+    return {**(env.model_extra or {}), **{k: v for k, v in own.items() if v is not None}}
 
 
 def measure(make: Make) -> Baseline:

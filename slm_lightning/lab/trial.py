@@ -18,7 +18,7 @@ import pandas as pd
 from slm_lightning.envs import make_single
 from slm_lightning.errors import LabError
 from slm_lightning.lab.analysis import session_scalars, trial_scalars
-from slm_lightning.lab.baselines import Baseline, random_baseline
+from slm_lightning.lab.baselines import Baseline, arguments_of, random_baseline
 from slm_lightning.lab.preflight import devices_of, has_display, look_at
 from slm_lightning.lab.result import Result, SessionResult
 from slm_lightning.lab.running.admission import needs_of
@@ -234,10 +234,8 @@ def code_changed(info: RunInfo) -> bool:
 
 def _baseline(spec: Spec, record: Record) -> Baseline | None:
     """What a random policy scores in the spec's environment."""
-    own = {key: getattr(spec.env, key) for key in ("max_t", "entry_point", "action_repeat")}
-    arguments = {**(spec.env.model_extra or {}), **{k: v for k, v in own.items() if v is not None}}
-    cache = record.root / "random_baselines.json"
-    return random_baseline(spec.env.name, arguments, cache, partial(make_single, spec.env))
+    env, cache = spec.env, record.root / "random_baselines.json"
+    return random_baseline(env.name, arguments_of(env), cache, partial(make_single, env))
 
 
 def read_metrics(folder: Path) -> pd.DataFrame:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from slm_lightning.errors import UsageError
 from slm_lightning.lab.analysis import SESSION_SCALARS
-from slm_lightning.lab.baselines import baseline_key
+from slm_lightning.lab.baselines import arguments_of, baseline_key
 from slm_lightning.lab.report.findings import findings
 from slm_lightning.lab.wording import count
 from slm_lightning.spec.model import EnvParams, MetaParams
@@ -139,7 +139,7 @@ def _contender(name: str, record: Record, metric: str) -> Contender:
         kind=run.kind,
         label=given or trial.name,
         method=given or spec["agent"]["algorithm"]["name"],
-        environment=baseline_key(env.name, _arguments(env)),
+        environment=baseline_key(env.name, arguments_of(env)),
         max_frame=env.max_frame,
         log_frequency=meta.log_frequency,
         seeds=tuple(seeds),
@@ -172,12 +172,6 @@ def _spec(record: Record, trial: RunInfo) -> dict:
     """The resolved spec of a trial, or of a session's trial."""
     source = trial.parent if trial.kind == "session" and trial.parent else trial.run_id
     return json.loads(record.download(source, RESOLVED).read_text(encoding="utf-8"))
-
-
-def _arguments(env: EnvParams) -> dict:
-    """What, besides its name, makes an environment this one: what the random baseline knows it by."""
-    own = {key: getattr(env, key) for key in ("max_t", "entry_point", "action_repeat")}
-    return {**(env.model_extra or {}), **{key: v for key, v in own.items() if v is not None}}
 
 
 def _random_return(sessions: Sequence[RunInfo], histories: Sequence[pd.DataFrame]) -> float | None:
