@@ -287,17 +287,14 @@ class Experiment:
         stopped_by = self.launcher.stop.received
         result = trial.result(stopped_by.name if stopped_by else None)
         end = ended(result, self.spec, trial.number)
-        reason = result.reason
-        tags = {}
+        reason, tags = result.reason, {}
         if end.values is not None:
             tags["slm.values"] = json.dumps(end.values)
         elif result.status in ("done", "pruned"):
             reason = f"{listed(self.spec.meta.search.objectives)}: not a finite value"
             tags["slm.status"] = "failed"
-        if reason:
-            tags["slm.reason"] = reason
         del self.open[trial.number]
-        trial.close(result, tags)
+        trial.close(result, {**tags, "slm.reason": reason})  # also none, where it had stopped before
         if trial.mode == "search" and result.status != "stopped":
             self.over[trial.number] = end, reason
 

@@ -14,6 +14,8 @@ from slm_lightning.lab.trial_record import RUN_STATUS
 
 HEADLINES = ("score", "score_ci_low", "score_ci_high", "eval_score", "strength", "sample_efficiency")
 """Of the winner, or of its confirmation."""
+ENDS = ("done", "pruned", "failed", "diverged", "stopped")
+"""How trials end. Each is counted, 0 too: it had another number when the search was interrupted."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,8 @@ def close(experiment: Experiment, stopped_by: str | None) -> SearchResult:
 
 def headlines(found: Findings) -> dict[str, float]:
     """What stands beside the experiment in MLflow's table."""
-    numbers: dict[str, float] = {f"trials_{name}": float(n) for name, n in found.counts.items()}
+    counts = dict.fromkeys(ENDS, 0) | found.counts
+    numbers: dict[str, float] = {f"trials_{name}": float(n) for name, n in counts.items()}
     numbers["trials"] = float(len(found.trials))
     numbers["frames"] = float(sum(trial.frames for trial in found.trials))
     if found.best:

@@ -119,9 +119,13 @@ def test_stopped_and_resumed(record: Record, unbroken: Told, tmp_path: Path, lab
     (experiment,) = record.runs(kind="experiment")
     assert (experiment.status, experiment.tags["slm.status"]) == ("KILLED", "stopped")
     assert not [run for run in record.runs() if run.status == "RUNNING"]
+    assert experiment.metrics["trials_stopped"] > 0
     answer = lab("resume", experiment.run_id)
     assert answer.code == 0, answer.err
     assert_complete(record, unbroken)
+    experiment = record.get(experiment.run_id)
+    assert (experiment.metrics["trials_done"], experiment.metrics["trials_stopped"]) == (5, 0)
+    assert not [run.name for run in record.runs() if run.tags.get("slm.reason")], "all are done"
 
 
 def test_a_search_that_runs_is_not_resumed(record: Record, tmp_path: Path, lab: Lab) -> None:
