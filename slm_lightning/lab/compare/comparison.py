@@ -235,12 +235,15 @@ def _hindrance(reference: Contender, contender: Contender) -> str:
 def _verdict(found: Difference, metric: str) -> Difference:
     fewest = min(len(found.reference.values), len(found.contender.values))
     shown = int(direction(found.ci_low, found.ci_high, found.p_adjusted, fewest))
-    favoured = found.contender if shown > 0 else found.reference
     if shown == 0:
         return replace(found, verdict="not shown", reason=_not_shown(found, fewest))
-    if favoured.chosen_among:
-        chosen = f"{favoured.label} was chosen among {favoured.chosen_among} trials on these very seeds"
-        return replace(found, verdict="not shown", reason=f"{chosen}; repeat it with fresh ones")
+    favoured = [found.contender if shown > 0 else found.reference]
+    if metric not in GOOD:  # less of it may be what the search was after
+        favoured = [found.reference, found.contender]
+    for side in favoured:
+        if side.chosen_among:
+            chosen = f"{side.label} was chosen among {side.chosen_among} trials on these very seeds"
+            return replace(found, verdict="not shown", reason=f"{chosen}; repeat it with fresh ones")
     words: tuple[Verdict, Verdict] = ("better", "worse") if metric in GOOD else ("higher", "lower")
     return replace(found, verdict=words[0] if shown > 0 else words[1])
 

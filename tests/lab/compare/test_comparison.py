@@ -119,6 +119,10 @@ def test_winner_of_a_search_is_not_better_on_the_seeds_that_chose_it():
     assert found.verdict == "not shown"
     assert "b was chosen among 16 trials on these very seeds; repeat it with fresh ones" in found.reason
     assert difference(HIGH, LOW, chosen_among=16).verdict == "worse"  # although it was favoured
+    runs = [contender("a", HIGH), contender("b", LOW, chosen_among=16)]
+    (found,) = side_by_side(runs, "loss").differences  # of which the search may have wanted little
+    assert found.verdict == "not shown"
+    assert "b was chosen among 16 trials" in found.reason
 
 
 def test_several_comparisons_are_adjusted_together():
