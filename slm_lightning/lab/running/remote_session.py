@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from slm_lightning.errors import MissingError
+from slm_lightning.errors import MissingError, StorageError
 from slm_lightning.lab.running.copies import Copies
 from slm_lightning.lab.running.job import Job, Outcome, Reached
 from slm_lightning.lab.running.launch import Killed
@@ -88,6 +88,10 @@ class RemoteSession:
             self._finish(stop.value, is_alive=True)
         except self.engine.lost as error:
             self._finish(Killed(_how(error)), is_alive=False)
+        except OSError as error:
+            said = error.strerror or str(error)
+            sentence = f"what a session writes cannot be kept in {self.job.folder}: {said}"
+            raise StorageError(sentence, "make room there; then slm-lightning resume goes on") from error
 
     def _finish(self, end: Outcome | Killed, is_alive: bool) -> None:
         self._life.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import resource
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from slm_lightning.errors import StorageError
 from slm_lightning.files import atomically
 from slm_lightning.lab.running import copies as copies_module
 from slm_lightning.lab.running import remote_session
@@ -129,6 +131,18 @@ def test_a_machine_may_be_lost_at_any_answer(seat: Seat, tmp_path: Path) -> None
         assert equal(left(again)[1], states)
         assert read_metrics(Path(again.folder))["time"][: len(begun)].equals(begun)
     assert answers > 4, "it was lost in each kind of question"
+
+
+def test_a_driver_without_room_says_so(seat: Seat, tmp_path: Path) -> None:
+    """Files of this process may not grow; the session is in another one."""
+    full, soft, hard = job(tmp_path / "full"), *resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        with pytest.raises(StorageError, match=f"cannot be kept in {full.folder}: File too large"):
+            Machines(seat).run(full)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        seat.clear()
 
 
 class TestCheckpoints:
