@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -86,10 +87,11 @@ def search(
     from slm_lightning.lab.search.storage import open_storage
     from slm_lightning.tracking import Record
 
-    where, record = where or Where(), Record()
-    engine = where.engine()
-    study = open_storage(storage, record.root)
-    return _search(Experiment.create(plan.raw, plan.spec, record, study, confirm), engine, device, say)
+    record = Record()
+    with closing((where or Where()).engine()) as engine:
+        study = open_storage(storage, record.root)
+        experiment = Experiment.create(plan.raw, plan.spec, record, study, confirm)
+        return _search(experiment, engine, device, say)
 
 
 def resume(
@@ -128,9 +130,9 @@ def resume(
         )
     if info.kind == "trial":
         return _run(Trial.reopen(info, record), device, say)
-    engine = (where or Where()).engine()
-    study = open_storage(storage, record.root)
-    return _search(Experiment.reopen(info, record, study, confirm), engine, device, say)
+    with closing((where or Where()).engine()) as engine:
+        study = open_storage(storage, record.root)
+        return _search(Experiment.reopen(info, record, study, confirm), engine, device, say)
 
 
 @dataclass(frozen=True)
@@ -194,7 +196,6 @@ def _search(experiment: Any, engine: Any, device: str, say: Say):
         raise
     finally:
         watcher.close()
-        engine.close()
     return close(experiment, stopped_by)
 
 

@@ -14,10 +14,12 @@ import plotly.graph_objects as go
 import pytest
 
 import slm_lightning
-from slm_lightning.api import prepare
-from slm_lightning.errors import MissingError, SpecError, UsageError
+from slm_lightning.api import prepare, search
+from slm_lightning.errors import MissingError, SpecError, StorageError, UsageError
 from slm_lightning.lab.result import Result
+from slm_lightning.lab.running.local_engine import LocalEngine
 from slm_lightning.tracking import Record
+from tests.lab.searching import search_spec
 from tests.support import FRAMES, REPOSITORY, TINY, tiny, write_spec
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
@@ -182,6 +184,17 @@ class TestLoad:
     def test_a_policy_that_is_not_there(self, record: Record) -> None:
         with pytest.raises(UsageError, match='no run "nothing"'):
             slm_lightning.load("nothing")
+
+
+def test_a_search_that_cannot_start_gives_its_engine_back(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray, for one, would not be connected a second time."""
+    closed: list[object] = []
+    monkeypatch.setattr(LocalEngine, "close", lambda engine: closed.append(engine))
+    with pytest.raises(StorageError, match="no studies can be kept"):
+        search(search_spec(trials=1), storage="mysql://host/studies", say=lambda text: None)
+    assert len(closed) == 1
 
 
 def test_a_plan_is_checked_and_not_run(tmp_path: Path) -> None:

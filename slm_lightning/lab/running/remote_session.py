@@ -91,7 +91,9 @@ class RemoteSession:
         except OSError as error:
             said = error.strerror or str(error)
             sentence = f"what a session writes cannot be kept in {self.job.folder}: {said}"
-            raise StorageError(sentence, "make room there; then slm-lightning resume goes on") from error
+            raise StorageError(
+                sentence, "make room there; then slm-lightning resume goes on"
+            ) from error
 
     def _finish(self, end: Outcome | Killed, is_alive: bool) -> None:
         self._life.close()
