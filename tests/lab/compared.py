@@ -26,7 +26,12 @@ def curve(score: float, frames: int = FRAMES) -> pd.DataFrame:
     rise = np.linspace(0.5, 1, len(frame))
     returns = pd.Series(rise * score / rise.mean())
     return pd.DataFrame(
-        {"frame": frame, "total_reward": returns, "total_reward_ma": total_reward_ma(returns)}
+        {
+            "frame": frame,
+            "total_reward": returns,
+            "total_reward_ma": total_reward_ma(returns),
+            "state": [f"{i}:{score}" for i in range(len(frame))],
+        }
     )
 
 

@@ -210,7 +210,8 @@ def _never_begun(recorded: int, planned: int) -> list[Seed]:
 
 def _check_metric(found: Sequence[Contender], metric: str) -> None:
     """Raises UsageError where no seed of any contender can have the metric."""
-    columns = {column for c in found for history in c.histories for column in history.columns}
+    tables = [history.select_dtypes("number") for c in found for history in c.histories]
+    columns = {column for table in tables for column in table}
     if metric not in columns | set(SESSION_SCALARS):
         known = ", ".join([*SESSION_SCALARS, *sorted(columns - {"frame"})])
         raise UsageError(f'no session has a metric "{metric}"', f"one of: {known}")

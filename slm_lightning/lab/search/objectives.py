@@ -43,7 +43,7 @@ def _on_the_way(result: Result, spec: Spec, number: int) -> dict[int, float]:
 
 
 def _refuse_unknown(metric: str, result: Result) -> None:
-    known = [*TRIAL_SCALARS, *result.metrics.columns]
+    known = [*TRIAL_SCALARS, *result.metrics.select_dtypes("number")]
     if metric not in known:
         hint = did_you_mean(metric, known) or f"; they have {listed(sorted(known))}"
         raise UsageError(f'no session has the objective "{metric}" (meta.search.objective){hint}')

@@ -58,6 +58,13 @@ def test_a_metric_that_nobody_has_is_refused(finished: Result, finished_record: 
     assert "eval_score" in error.value.hint and "entropy" in error.value.hint
 
 
+def test_what_is_no_number_is_no_metric(record: Record):
+    run = record_trial(record, "low", LOW)
+    with pytest.raises(UsageError, match='no session has a metric "state"') as error:
+        read(record, run, metric="state")
+    assert "total_reward_ma" in error.value.hint and "state" not in error.value.hint
+
+
 def test_a_run_and_its_own_session_are_the_same_seeds(finished: Result, finished_record: Record):
     with pytest.raises(UsageError, match="are the same seeds"):
         compare([finished.run_id, finished.sessions[0].run_id], finished_record)
