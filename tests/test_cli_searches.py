@@ -57,7 +57,7 @@ def test_of_a_search_the_best_are_shown(lab: Lab, search: RecordedSearch) -> Non
     assert f"lr {draw(best[0])[LR]:.4g}" in next(line for line in lines if f"  t{best[0]} " in line)
     text = "\n".join(lines)
     assert "the best 10 of 12; all: slm-lightning show" in text
-    assert "failed, 1 times: ValueError: the environment broke" in text
+    assert "failed, 1 time: ValueError: the environment broke" in text
     assert lines[-1] == f"go on      slm-lightning resume {search.run_id[:8]}"
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from slm_lightning import output
 from slm_lightning.lab.report.findings import Findings, findings
 from slm_lightning.lab.report.verdict import verdict
-from slm_lightning.lab.wording import duration, interval, number, setting, spec_value, wrapped
+from slm_lightning.lab.wording import count, duration, interval, number, setting, spec_value, wrapped
 from slm_lightning.tracking import RESOLVED, Record, RunInfo
 
 TOP = 10
@@ -75,7 +75,7 @@ def _search(found: Findings) -> list[str]:
         lines.append(
             f"the best {TOP} of {len(found.best)}; all: slm-lightning show {found.run_id[:8]} --json"
         )
-    return lines + [f"failed, {count} times: {reason}" for reason, count in found.reasons]
+    return lines + [f"failed, {count(times, 'time')}: {reason}" for reason, times in found.reasons]
 
 
 def _child(run: RunInfo) -> str:

@@ -11,6 +11,7 @@ from slm_lightning.lab.report.findings import Findings, findings
 from slm_lightning.lab.running.job import Status
 from slm_lightning.lab.search.experiment import Experiment
 from slm_lightning.lab.trial_record import RUN_STATUS
+from slm_lightning.lab.wording import count
 
 HEADLINES = ("score", "score_ci_low", "score_ci_high", "eval_score", "strength", "sample_efficiency")
 """Of the winner, or of its confirmation."""
@@ -52,7 +53,7 @@ class SearchResult:
         if self.status != "failed":
             return None
         found = self.findings.reasons if self.findings else []
-        reasons = "\n".join(f"{count} times: {why}" for why, count in found)
+        reasons = "\n".join(f"{count(times, 'time')}: {why}" for why, times in found)
         hint = f"the record is kept: slm-lightning show {self.run_id[:8]}"
         return SessionError(f"no trial came to its end\n{reasons}", hint)
 
