@@ -5,7 +5,7 @@ what their seeds show, ``load(run_id).act(obs)`` uses what was trained. The same
 ``slm-lightning --help``.
 """
 
-from slm_lightning.api import compare, load, report, resume, run, search
+from slm_lightning.api import compare, export, load, report, resume, run, search
 
 __version__ = "0.1.0"
-__all__ = ["compare", "load", "report", "resume", "run", "search"]
+__all__ = ["compare", "export", "load", "report", "resume", "run", "search"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -110,7 +108,6 @@ def resume(
     Raises UsageError where there is nothing to resume.
     """
     warm_up()
-    import_from_here()
     from slm_lightning.lab.search.experiment import Experiment
     from slm_lightning.lab.search.storage import open_storage
     from slm_lightning.lab.trial import Trial, code_changed
@@ -159,7 +156,6 @@ class Where:
 def _planned(spec, name, mode, variables, overrides, seed, sessions, device, say) -> Plan:
     """A spec that is ready to run, with what there is to say of it."""
     warm_up()
-    import_from_here()
     plan = prepare(spec, name, mode, variables, overrides, seed, sessions)
     for note in plan.notes:
         say(f"note: {note}")
@@ -200,13 +196,28 @@ def _search(experiment: Any, engine: Any, device: str, say: Say):
 
 
 def load(run: str, checkpoint: Literal["best", "last"] = "best"):
-    """The trained policy of a run (id, prefix or name of a session or trial, or a folder) as a
-    :class:`slm_lightning.lab.replay.Policy`: ``load(run_id).act(obs)``."""
-    import_from_here()
+    """The trained policy of a run (id, prefix or name of a session or trial, or a folder from anywhere
+    that ``export`` wrote) as a :class:`slm_lightning.lab.replay.Policy`: ``load(run_id).act(obs)``.
+
+    Raises RefusedError for a folder from elsewhere that holds, or names, anything that could run.
+    """
     from slm_lightning.lab.replay import Policy, find_policy
     from slm_lightning.tracking import Record
 
     return Policy(find_policy(run, Record(), checkpoint))
+
+
+def export(run: str, folder: str | Path, checkpoint: Literal["best", "last"] = "best") -> Path:
+    """Writes the trained policy of a run into a new ``folder`` that can be handed on: tensors and JSON,
+    which anybody can open by ``load`` without running code of ours. Returns it.
+
+    Raises UsageError where there is no such policy or there is such a folder, RefusedError where the
+    policy needs an environment of one's own.
+    """
+    from slm_lightning.lab.export import export_policy
+    from slm_lightning.tracking import Record
+
+    return export_policy(run, Path(folder), Record(), checkpoint)
 
 
 def compare(*runs: str, metric: str = "score"):
@@ -306,10 +317,3 @@ def prepare(
             raise SpecError(problems)
     check(resolved)
     return Plan(raw, resolved, said)
-
-
-def import_from_here() -> None:
-    """Environments of one's own are found from the working directory, as with ``python -m``."""
-    here = os.getcwd()
-    if here not in sys.path:
-        sys.path.insert(0, here)

@@ -85,6 +85,12 @@ class IntegrityError(LabError):
     exit_code = 7
 
 
+class RefusedError(LabError):
+    """Something that comes from elsewhere and could run code, or reach out of its folder."""
+
+    exit_code = 8
+
+
 class LockedError(StorageError):
     """Another process works on this run."""
 

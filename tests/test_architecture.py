@@ -20,6 +20,7 @@ MAX_LINES = 350
 
 LAYERS = [
     {"core", "errors", "files", "redact"},
+    {"foreign"},
     {"spec", "provenance"},
     {"rl"},
     {"nets"},
@@ -53,6 +54,7 @@ HOMES = {
     "optuna": ["lab/search/study.py", "lab/search/storage.py", "lab/report/importance.py"],
     "huggingface_hub": ["hub.py"],
     "ray": ["lab/running/ray_engine.py"],
+    "safetensors": ["lab/bundle.py"],
     "gymnasium": ["envs/*", "lab/baselines.py"],
     "click": ["cli/*"],
 }

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import click
 
-from slm_lightning.cli import reading, reproducing, running, specs
+from slm_lightning.cli import reading, reproducing, running, sharing, specs
 from slm_lightning.errors import LabError
 
 FOLDER_HELP = "The record lies in ./mlruns (or $SLM_MLRUNS), or on the server of $MLFLOW_TRACKING_URI."
@@ -27,7 +27,7 @@ for command in (
     *(running.run, running.search, running.resume),
     *(reading.enjoy, reading.list_, reading.show, reading.compare, reading.report, reading.ui),
     *(reproducing.reproduce, reproducing.verify),
-    *(specs.validate, specs.schema),
+    *(specs.validate, specs.schema, sharing.export),
 ):
     cli.add_command(command)
 

@@ -19,11 +19,9 @@ def validate(paths, variables, as_json) -> None:
     PATHS are files or folders; without any, all below ./specs. Exits with 0 where every spec runs, with
     2 where one is faulty, with 3 where all that hinders is not installed or no longer exists.
     """
-    from slm_lightning.api import import_from_here
     from slm_lightning.lab.validation import check_paths, exit_code, summary
     from slm_lightning.spec.load import parse_assignments
 
-    import_from_here()
     findings = check_paths(list(paths) or [Path("specs")], parse_assignments(variables, "-s"))
     if as_json:
         click.echo(output.to_json([vars(finding) for finding in findings]))

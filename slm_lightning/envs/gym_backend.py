@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import difflib
 import functools
-import importlib
 import logging
 import math
 import os
@@ -29,6 +28,7 @@ from torch import Tensor
 from slm_lightning.core import ActionSpec, EnvInfo, Keys, Step, Stream
 from slm_lightning.envs.action_log import ActionLog
 from slm_lightning.envs.box2d import FreshWorld
+from slm_lightning.envs.own import import_own
 from slm_lightning.envs.wrappers import ActionRepeat, FrameStack, Mapped, MaskedBox, ObsMap
 from slm_lightning.errors import LabError, MissingError, SpecError, UsageError
 from slm_lightning.spec.model import EnvParams
@@ -231,7 +231,7 @@ def _step_limit(params: EnvParams) -> int | None:
     """The same in steps of the environment, of which a decision is ``action_repeat``."""
     module, _, name = params.name.rpartition(":")
     if module:
-        importlib.import_module(module)  # which registers it
+        import_own(module)  # which registers it
     own = None if params.entry_point else gym.spec(name).max_episode_steps
     asked = params.max_t and params.max_t * (params.action_repeat or 1)
     return min((limit for limit in (asked, own) if limit), default=None)
@@ -278,7 +278,7 @@ def _install_hint(name: str, error: Exception) -> str:
 def _load(entry_point: str) -> Any:
     module, _, attribute = entry_point.partition(":")
     try:
-        return getattr(importlib.import_module(module), attribute)
+        return getattr(import_own(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise SpecError.at(
             "env.entry_point", f'cannot import "{entry_point}": {error}', "write module:Class"

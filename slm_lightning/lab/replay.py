@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +16,16 @@ from slm_lightning.core import Keys, Stream
 from slm_lightning.data.evaluate import evaluate
 from slm_lightning.data.recall import Recall
 from slm_lightning.envs import make_env
-from slm_lightning.errors import IntegrityError, MissingError, SpecError, UsageError
+from slm_lightning.errors import IntegrityError, MissingError, RefusedError, SpecError, UsageError
+from slm_lightning.lab.bundle import open_bundle, read_weights
 from slm_lightning.lab.report.findings import findings
 from slm_lightning.registry import REGISTRY
 from slm_lightning.rl.normalizers import Normalizers
 from slm_lightning.spec.load import load_spec
 from slm_lightning.spec.model import Spec
 from slm_lightning.spec.resolve import resolve
-from slm_lightning.tracking import Record
+from slm_lightning.spec.trust import refuse_code
+from slm_lightning.tracking import RESOLVED, Record
 
 Which = Literal["best", "last"]
 TOGETHER = 32
@@ -46,15 +49,22 @@ class Files:
     name: str
     spec: Path
     checkpoint: Path
+    """A checkpoint of the record, or the safetensors file of a bundle."""
+    is_foreign: bool = False
+    """Whether they come from anywhere, so that none of them may run code."""
+    run_id: str = ""
+    """The session in the record."""
 
 
 def find_policy(run: str, record: Record, which: Which = "best") -> Files:
     """The files of ``run``: a folder, or the id, prefix or name of a session, trial or experiment; of
-    this the best trial, of a trial the session with the highest score. Raises UsageError where there is
-    no such policy."""
+    this the best trial, of a trial the session with the highest score. A folder outside the record's
+    own is a bundle. Raises UsageError where there is no such policy, and as ``open_bundle``."""
     folder = Path(run)
-    if (folder / "spec_resolved.json").is_file():
-        return _checked(Files(folder.name, folder / "spec_resolved.json", _ckpt(folder, which)))
+    if (folder / RESOLVED).is_file():
+        if not folder.resolve().is_relative_to(record.root.resolve()):
+            return Files(folder.resolve().name, *open_bundle(folder), is_foreign=True)
+        return _checked(Files(folder.name, folder / RESOLVED, _ckpt(folder, which)))
     info = record.find(run)
     if info.kind == "experiment":
         best = findings(record, info.run_id).best
@@ -70,7 +80,7 @@ def find_policy(run: str, record: Record, which: Which = "best") -> Files:
         checkpoint = record.download(info.run_id, f"checkpoints/ckpt-{which}.ckpt")
     except UsageError:
         raise UsageError(f"{info.name} ({info.status.lower()}) has no ckpt-{which}") from None
-    return Files(info.name, record.download(info.run_id, "spec_resolved.json"), checkpoint)
+    return Files(info.name, record.download(info.run_id, RESOLVED), checkpoint, run_id=info.run_id)
 
 
 def _ckpt(folder: Path, which: Which) -> Path:
@@ -83,15 +93,36 @@ def _checked(files: Files) -> Files:
     return files
 
 
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint of the record: its ``state_dict`` and plain data. Raises IntegrityError where it is
+    damaged, RefusedError where it asks for anything else to be made."""
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        return {**checkpoint, "state_dict": dict(checkpoint["state_dict"])}
+    except pickle.UnpicklingError as error:
+        raise RefusedError(
+            f"{path} holds more than weights and was not loaded",
+            "it was not written by this lab; find out who did, and restore the file",
+        ) from error
+    except Exception as error:
+        raise IntegrityError(f"{path} cannot be loaded: {error}") from error
+
+
 class Policy:
     """A trained agent with the normaliser statistics it was trained with.
 
-    Raises IntegrityError where the checkpoint does not fit the spec or is damaged.
+    Raises IntegrityError where the checkpoint does not fit the spec or is damaged, RefusedError where a
+    policy from elsewhere is more than data.
     """
 
     def __init__(self, files: Files):
         self.name = files.name
         self.spec: Spec = resolve(load_spec(files.spec), REGISTRY)
+        if files.is_foreign:
+            refuse_code(self.spec)
+            weights = read_weights(files.checkpoint)
+        else:
+            weights = read_checkpoint(files.checkpoint)["state_dict"]
         env: Any = make_env(self.spec.env, self.keys(), num_envs=1)
         env.close()
         self.info, self.to_env, self.from_env = env.info, env.actions, env.from_env
@@ -101,11 +132,10 @@ class Policy:
             self.spec.env, env.info.obs_shape, algorithm.gamma, env.info.mask_size
         )
         try:
-            checkpoint = torch.load(files.checkpoint, map_location="cpu", weights_only=True)
             modules = torch.nn.ModuleDict({"agent": self.agent, "normalizers": self.normalizers})
-            modules.load_state_dict(checkpoint["state_dict"])
+            modules.load_state_dict(weights)
         except Exception as error:
-            raise IntegrityError(f"{files.checkpoint} cannot be loaded: {error}") from error
+            raise IntegrityError(f"{files.checkpoint} does not fit its spec: {error}") from error
         self.agent.frame = self.spec.env.max_frame
         self.agent.eval()
         self.recall: Recall | None = None

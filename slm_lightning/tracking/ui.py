@@ -73,10 +73,18 @@ def server(record: Reader, port: int | None = None) -> Iterator[Server]:
     settings = {
         "MLFLOW_BACKEND_STORE_URI": record.uri,  # may hold a password, so no argument
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "PYTHONSAFEPATH": "1",
     }
+    # nothing of the user's working directory is to be imported, and uvicorn does so from its own
+    place = record.root if record.is_local else None
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(
-            command, env={**os.environ, **settings}, stdout=log, stderr=log, start_new_session=True
+            command,
+            cwd=place,
+            env={**os.environ, **settings},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
         )
         try:
             address = f"http://{HOST}:{port}"

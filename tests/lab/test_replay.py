@@ -23,7 +23,7 @@ from slm_lightning import load, run
 from slm_lightning.core import Keys, Stream
 from slm_lightning.data.evaluate import evaluate
 from slm_lightning.envs import make_env
-from slm_lightning.errors import IntegrityError
+from slm_lightning.errors import IntegrityError, RefusedError
 from slm_lightning.lab.result import Result
 from slm_lightning.tracking import Record
 from tests.conftest import assert_equal, isolate
@@ -74,13 +74,14 @@ class TestWhichPolicy:
     def test_a_folder(
         self, finished_record: Record, best: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A copy of the artifacts is all that is needed, and no record."""
+        """A copy of the artifacts is all that is needed, and no database, where the lab is told that
+        it is the record."""
         returns = load(best).play(3).tolist()
         shutil.copytree(artifacts_of(finished_record, best), tmp_path / "copy")
-        monkeypatch.setenv("SLM_MLRUNS", str(tmp_path / "elsewhere"))
+        monkeypatch.setenv("SLM_MLRUNS", str(tmp_path))
         policy = load(str(tmp_path / "copy"))
         assert (policy.name, policy.play(3).tolist()) == ("copy", returns)
-        assert not (tmp_path / "elsewhere").exists()
+        assert [path.name for path in tmp_path.iterdir()] == ["copy"]
 
 
 class TestPlay:
@@ -186,8 +187,12 @@ class TestRefusals:
         assert load("tiny_t0").play(2, window=True).tolist() == load("tiny_t0").play(2).tolist()
 
     @pytest.fixture
-    def folder(self, finished_record: Record, best: str, tmp_path: Path) -> Path:
+    def folder(
+        self, finished_record: Record, best: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> Path:
+        """A policy in a record of the test's own."""
         shutil.copytree(artifacts_of(finished_record, best), tmp_path / "policy")
+        monkeypatch.setenv("SLM_MLRUNS", str(tmp_path))
         return tmp_path / "policy"
 
     def test_a_damaged_checkpoint(self, folder: Path, lab: Lab) -> None:
@@ -211,7 +216,7 @@ class TestRefusals:
                 return os.mkdir, (str(tmp_path / "executed"),)
 
         torch.save({"state_dict": Payload()}, folder / "checkpoints" / "ckpt-best.ckpt")
-        with pytest.raises(IntegrityError, match="cannot be loaded"):
+        with pytest.raises(RefusedError, match="holds more than weights and was not loaded"):
             load(str(folder))
         assert not (tmp_path / "executed").exists()
 

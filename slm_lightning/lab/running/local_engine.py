@@ -31,6 +31,7 @@ from slm_lightning.lab.running.launch import Killed
 
 PARTING_SECONDS = 5.0
 """How long the workers of a session may take to end when one of them has failed."""
+SAFE_PATH, OURS = "PYTHONSAFEPATH", "slm-lightning"
 _WORKER = "slm_lightning.lab.running.worker"
 
 
@@ -134,10 +135,11 @@ def start_session(job: Job) -> LocalSession:
 def warm_up() -> None:
     """Starts the fork server, so that it imports while the caller still reads and checks specs. A
     Ctrl-C in the terminal is not for it."""
-    resource_tracker.ensure_running()  # first, because it unblocks the signal
+    with installed_only():
+        resource_tracker.ensure_running()  # first, because it unblocks the signal
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        with hidden_main():
+        with hidden_main(), installed_only():
             _context()
             forkserver.ensure_running()
     finally:
@@ -146,7 +148,7 @@ def warm_up() -> None:
 
 def _start_worker(job: Job, rank: int) -> Worker:
     ours, theirs = multiprocessing.Pipe(duplex=False)
-    with hidden_main():
+    with hidden_main(), installed_only():
         process = _context().Process(
             target=_enter, args=(job, rank, theirs), name=f"session-{job.session}-{rank}"
         )
@@ -177,6 +179,8 @@ def _how(exitcode: int) -> str:
 def _enter(job: Job, rank: int, pipe: Connection) -> None:
     """First function of a worker's process."""
     os.setpgid(0, 0)  # a Ctrl-C in the terminal is for the parent, which then asks us
+    if os.environ.get(SAFE_PATH) == OURS:  # it was for the fork server, not for what we may start
+        del os.environ[SAFE_PATH]
     _die_with_parent()
     _write_output_to(Path(job.folder) / "session.log")
     outcome: Outcome | Lost
@@ -232,6 +236,20 @@ def _context() -> multiprocessing.context.ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([_WORKER])
     return context
+
+
+@contextlib.contextmanager
+def installed_only() -> Iterator[None]:
+    """Keeps interpreters that are started here from importing files of the working directory in place
+    of what is installed. Where they have to look is told them then."""
+    before = os.environ.get(SAFE_PATH)
+    os.environ[SAFE_PATH] = before or OURS
+    try:
+        yield
+    finally:
+        del os.environ[SAFE_PATH]
+        if before is not None:
+            os.environ[SAFE_PATH] = before
 
 
 @contextlib.contextmanager
