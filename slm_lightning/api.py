@@ -177,6 +177,7 @@ def _run(trial: Any, device: str, say: Say):
         return trial.run(Where().engine(), bars.update, device, bars.ended)
     finally:
         bars.close()
+        _say_what_waits(trial.record, say)
 
 
 def _search(experiment: Any, engine: Any, device: str, say: Say):
@@ -192,7 +193,14 @@ def _search(experiment: Any, engine: Any, device: str, say: Say):
         raise
     finally:
         watcher.close()
-    return close(experiment, stopped_by)
+    result = close(experiment, stopped_by)
+    _say_what_waits(experiment.record, say)
+    return result
+
+
+def _say_what_waits(record: Any, say: Say) -> None:
+    if waiting := sum(record.waiting().values()):
+        say(f"mlflow: {waiting} pending; to deliver them: slm-lightning sync")
 
 
 def load(run: str, checkpoint: Literal["best", "last"] = "best"):

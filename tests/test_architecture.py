@@ -41,7 +41,7 @@ LAYERS = [
 
 ONLY_FROM = {
     "envs": {"core", "errors", "spec"},
-    "tracking": {"core", "errors", "redact", "spec"},
+    "tracking": {"core", "errors", "files", "redact", "spec"},
 }
 """Parts that may import even less than the layers above them."""
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import click
 
-from slm_lightning.cli import reading, reproducing, running, sharing, specs
+from slm_lightning.cli import reading, reproducing, running, sharing, specs, upkeep
 from slm_lightning.errors import LabError
 
 FOLDER_HELP = "The record lies in ./mlruns (or $SLM_MLRUNS), or on the server of $MLFLOW_TRACKING_URI."
@@ -28,6 +28,7 @@ for command in (
     *(reading.enjoy, reading.list_, reading.show, reading.compare, reading.report, reading.ui),
     *(reproducing.reproduce, reproducing.verify),
     *(specs.validate, specs.schema, sharing.export),
+    *(upkeep.sync,),
 ):
     cli.add_command(command)
 

@@ -64,6 +64,7 @@ def list_(kind, limit, as_json) -> None:
     from slm_lightning.tracking import Record
 
     record = Record()
+    _say_what_waits(record)
     runs = record.runs(kind=None if kind == "all" else kind, limit=limit) if kind else record.top(limit)
     if as_json:
         click.echo(output.to_json([output.brief(run) for run in runs]))
@@ -100,6 +101,7 @@ def show(run, as_json) -> None:
     from slm_lightning.tracking import Record
 
     record = Record()
+    _say_what_waits(record)
     info = record.find(run)
     if not as_json:
         from slm_lightning.cli.showing import show as text
@@ -170,3 +172,13 @@ def report(run, as_json) -> None:
 
     written = api.report(run)
     click.echo(output.to_json(written.to_dict()) if as_json else output.paragraphs(written.text))
+
+
+
+def _say_what_waits(record) -> None:
+    """Beside what is shown, what is not in the record yet."""
+    if waiting := record.waiting():
+        count, runs = sum(waiting.values()), len(waiting)
+        click.echo(
+            f"{count} values wait, of {runs} runs; to deliver them: slm-lightning sync", err=True
+        )

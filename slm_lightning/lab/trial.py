@@ -32,7 +32,7 @@ from slm_lightning.spec.load import RawSpec, load_spec
 from slm_lightning.spec.model import Spec
 from slm_lightning.spec.resolve import resolve
 from slm_lightning.tracking import RESOLVED, Courier, Record, RunInfo, flatten, read_rows
-from slm_lightning.tracking.record import Kind
+from slm_lightning.tracking.creation import Kind
 
 DIFF_TAG = "slm.git.diff_sha256"
 ALONE = 0

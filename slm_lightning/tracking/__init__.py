@@ -8,11 +8,12 @@ from slm_lightning.tracking import settings
 
 settings.apply()
 
-from slm_lightning.tracking.courier import Courier  # noqa: E402
+from slm_lightning.tracking.courier import Courier, sync  # noqa: E402
+from slm_lightning.tracking.creation import flatten  # noqa: E402
 from slm_lightning.tracking.journal import read_rows  # noqa: E402
 from slm_lightning.tracking.pages import save_trials_view  # noqa: E402
 from slm_lightning.tracking.query import RESOLVED, RunInfo  # noqa: E402
-from slm_lightning.tracking.record import Record, flatten  # noqa: E402
+from slm_lightning.tracking.record import Record  # noqa: E402
 from slm_lightning.tracking.ui import serve  # noqa: E402
 
 __all__ = [
@@ -24,4 +25,5 @@ __all__ = [
     "read_rows",
     "save_trials_view",
     "serve",
+    "sync",
 ]

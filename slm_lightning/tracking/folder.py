@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from slm_lightning.errors import LockedError
+from slm_lightning.files import atomically
 from slm_lightning.tracking.journal import JOURNAL
 
 LOOK_SECONDS = 0.1
@@ -38,6 +39,7 @@ class RunFolder:
         self.journal = path / JOURNAL
         self._own = path / ".record"
         self.cursor = self._own / "cursor.json"
+        self.draft = self._own / "draft.json"
         self._outbox = self._own / "outbox.jsonl"
         self._lock: IO[str] | None = None
         self._mutex = threading.Lock()
@@ -103,14 +105,14 @@ class RunFolder:
             call = call._replace(arguments={**call.arguments, "path": str(kept)})
         with self._mutex, self._outbox.open("a", encoding="utf-8") as file:
             file.write(f"\n{json.dumps(call)}\n")  # on a line of its own, whatever a crash left before
+            file.flush()
+            os.fsync(file.fileno())
 
-    def unpost(self) -> None:
-        """Removes the oldest call that waits."""
+    def unpost(self, count: int) -> None:
+        """Removes the oldest ``count`` calls that wait."""
         with self._mutex:
-            calls = self._read_outbox()[1:]
-            aside = self._outbox.with_suffix(".new")
-            aside.write_text("".join(json.dumps(call) + "\n" for call in calls), encoding="utf-8")
-            os.replace(aside, self._outbox)
+            text = "".join(json.dumps(call) + "\n" for call in self._read_outbox()[count:])
+            atomically(self._outbox, lambda aside: aside.write_text(text, encoding="utf-8"))
 
     def _read_outbox(self) -> list[Call]:
         calls = []

@@ -67,6 +67,8 @@ class Reader(Store):
         found: list[RunInfo] = []
         if re.fullmatch("[0-9a-f]{4,32}", prefix):
             found = self._search(f"attributes.run_id LIKE '{prefix}%'")
+            if not found and self.is_server:  # begun while the server was away
+                found = self._search(f"tags.`slm.id` LIKE '{prefix}%'")
         if not found and '"' not in prefix:
             found = self._search(f'attributes.run_name = "{prefix}"')
         if len(found) == 1:
@@ -114,6 +116,7 @@ class Reader(Store):
 
     def get(self, run_id: str) -> RunInfo:
         """The run with this full id. Raises ``StorageError``."""
+        self.reach()
         with self.guard():
             return self._get(run_id)
 
@@ -155,6 +158,7 @@ class Reader(Store):
         self, where: str = "", experiment: str | None = None, limit: int | None = 1000
     ) -> list[RunInfo]:
         """Runs of the lab for which ``where`` holds, newest first."""
+        self.reach()
         names = {k: v for k, v in self.experiments().items() if experiment in (None, v)}
         found: list[RunInfo] = []
         token = None

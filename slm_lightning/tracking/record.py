@@ -1,42 +1,50 @@
-"""Writing the record: creating runs, and carrying into MLflow what their sessions write."""
+"""Writing the record: carrying into MLflow what runs and their sessions write."""
 
 from __future__ import annotations
 
-import json
 import logging
 import math
-import os
-import re
 import shutil
-import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Metric, RunTag
 from mlflow.exceptions import MlflowException
 
 from slm_lightning.errors import LockedError, StorageError
+from slm_lightning.files import atomically
 from slm_lightning.redact import redact
+from slm_lightning.tracking.creation import Creator, as_name
+from slm_lightning.tracking.draft import Draft
 from slm_lightning.tracking.folder import Call, RunFolder
 from slm_lightning.tracking.journal import Cursor, Point, batches, unread
-from slm_lightning.tracking.query import Reader, visible_files
-from slm_lightning.tracking.store import reason
+from slm_lightning.tracking.query import RunInfo, visible_files
+from slm_lightning.tracking.store import is_passing, reason
 
-Kind = Literal["experiment", "trial", "session"]
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 
-PARAM_LIMIT = 6000
-"""Characters of a parameter that MLflow keeps."""
-PAUSE = 5.0
-"""Seconds in which a store that failed is not asked again."""
+FAILURES = (MlflowException, StorageError, OSError)
+"""What writing to the store may raise."""
+SLOW = 2.0
+"""Seconds that a server may take for a request before nobody but a courier waits for it."""
 
 _log = logging.getLogger(__name__)
 
 
-class Record(Reader):
+class Delivery(NamedTuple):
+    """What a sweep did for a run of which something waited."""
+
+    run_id: str
+    delivered: int
+    """Rows and calls that are in MLflow now."""
+    waiting: int
+    """Those that are not."""
+
+
+class Record(Creator):
     """The record, to write.
 
     A store that stops answering stops no run: what cannot be written waits in the run's working folder
@@ -45,43 +53,12 @@ class Record(Reader):
 
     def __init__(self, root: Path | None = None, uri: str | None = None):
         super().__init__(root, uri)
-        self._folders: dict[str, RunFolder] = {}
         self._places: dict[str, Path | None] = {}
         """Where the files of runs go, as far as asked: MLflow says so slowly, and always the same."""
         self.deferred: set[str] = set()
         """Runs whose writes are left to a courier, so that the caller never waits."""
-        self._turn = threading.RLock()
-        self._away_until = -math.inf
+        self._is_slow = False
         self._warned = False
-
-    def create_run(
-        self,
-        *,
-        experiment: str,
-        name: str,
-        kind: Kind,
-        parent: str | None = None,
-        tags: Mapping[str, str] | None = None,
-        params: Mapping[str, Any] | None = None,
-    ) -> str:
-        """Starts a run below run ``parent`` and makes this process its owner. Returns its id.
-
-        ``params`` as ``flatten`` gives them. Raises ``StorageError``.
-        """
-        if parent is None:
-            self.sweep()
-        tags = {**(tags or {}), "slm.kind": kind}
-        if parent:
-            tags["mlflow.parentRunId"] = parent
-        experiment_id = self.experiment_id(experiment)
-        texts = {k: _param(v) for k, v in redact(dict(params or {})).items()}
-        with self._turn, self.guard(), self.lock("runs"):
-            run = self.client.create_run(experiment_id, run_name=name, tags=redact(tags))
-            self.hold(run.info.run_id)
-            self.client.log_batch(
-                run.info.run_id, params=[Param(_name(k), v) for k, v in texts.items()]
-            )
-        return run.info.run_id
 
     def folder(self, run_id: str) -> Path:
         """The working folder of a run, created where it is not there."""
@@ -92,23 +69,26 @@ class Record(Reader):
     def hold(self, run_id: str) -> None:
         """Makes this process the owner of a run until ``finish`` or its end. Raises ``LockedError``
         where another process is."""
-        with self.guard():
-            self._folder(run_id).hold()
+        self._hold(run_id)
 
-    def deliver(self, run_id: str, final: bool = False) -> int:
+    def deliver(self, run_id: str, final: bool = False, patient: bool = False) -> int:
         """Carries into MLflow what waits in a run's working folder; ``final`` when nobody writes there
-        any more. Returns how many rows and calls still wait: not 0 where the store does not answer."""
+        any more. Returns how many rows and calls still wait: not 0 where the store does not answer, or
+        where it is slow and the caller not ``patient``."""
         folder = self._folder(run_id)
         if not folder.path.exists():
             return 0
-        if self._take_turn(10.0):
+        if (patient or not self._is_slow) and self._take_turn(10.0):
             try:
-                self._empty_outbox(run_id, folder)
+                self.there(run_id)
+                self._empty_outbox(run_id, folder, patient)
                 cursor = Cursor.load(folder.cursor)
                 for points, ahead in batches(unread(folder.journal, cursor), cursor, final):
+                    if self._is_slow and not patient:
+                        break
                     self._send(run_id, points)
                     ahead.save(folder.cursor)
-            except (MlflowException, OSError) as error:
+            except FAILURES as error:
                 self._note(error)
             finally:
                 self._turn.release()
@@ -117,8 +97,16 @@ class Record(Reader):
     def pending(self, run_id: str) -> int:
         """Rows and calls of a run that are not in MLflow yet."""
         folder = self._folder(run_id)
+        draft = Draft.load(folder.draft)
         rows = unread(folder.journal, Cursor.load(folder.cursor))
-        return len(rows) + len(folder.outbox())
+        return len(rows) + len(folder.outbox()) + (draft is not None and draft.there is None)
+
+    def waiting(self) -> dict[str, int]:
+        """Rows and calls that wait, by run, over the working folders of runs that have no owner but
+        perhaps this process."""
+        folders = [self._folder(path.name) for path in sorted(self.root.glob("runs/*"))]
+        idle = [f.path.name for f in folders if f.is_held or not f.has_owner]
+        return {run_id: count for run_id in idle if (count := self.pending(run_id))}
 
     def log_metrics(self, run_id: str, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Values at frame ``step`` (default 0); those that are not finite are left out."""
@@ -152,7 +140,7 @@ class Record(Reader):
             if (status == "FINISHED" or for_good) and not pending:
                 folder.remove()
         finally:
-            folder.release()
+            self._let_go(run_id)
         return pending
 
     def discard(self, run_id: str) -> None:
@@ -164,32 +152,55 @@ class Record(Reader):
                 folder.release()
                 folder.remove()
 
-    def pause(self, seconds: float = PAUSE) -> None:
-        """Asks the store nothing for some time; writes wait in the working folders."""
-        self._away_until = time.monotonic() + seconds
-
-    def sweep(self) -> None:
-        """Settles the runs whose process is gone: what waits is delivered, RUNNING becomes KILLED."""
+    def sweep(self, patient: bool = False) -> list[Delivery]:
+        """Settles the runs whose process is gone: what waits is delivered, RUNNING becomes KILLED.
+        Returns what was done for those of which something waited."""
         if not self.exists:
-            return
+            return []
         with self.guard(), self.lock("runs"):
             running = {run.run_id for run in self._search("attributes.status = 'RUNNING'", limit=None)}
             abandoned = self._seize(running)
-        for run_id in abandoned:
-            if run_id in running or self.pending(run_id):
-                self._settle(run_id)
-            self._folder(run_id).release()
+        waited = {run_id: self.pending(run_id) for run_id in abandoned}
+        found = []
+        for run_id, before in waited.items():
+            if run_id in running or before:
+                self._settle(run_id, patient)
+            after = self.pending(run_id)
+            self._let_go(run_id)
+            if before:
+                found.append(Delivery(run_id, before - after, after))
+        return found
 
-    def _settle(self, run_id: str) -> None:
-        this = f"attributes.run_id = '{run_id}'"
-        if not self._search(this):
+    def _settle(self, run_id: str, patient: bool) -> None:
+        if not self._recorded(run_id):
             return  # it was deleted
-        waiting = self.deliver(run_id, final=True)
-        (run,) = self._search(this)
-        if run.status == "RUNNING":
+        waiting = self.deliver(run_id, final=True, patient=patient)
+        run = self._recorded(run_id)
+        if run and run.status == "RUNNING":
             self.set_status(run_id, "KILLED")
-        elif run.status == "FINISHED" and not waiting:
+            self.deliver(run_id, patient=patient)
+        elif run and run.status == "FINISHED" and not waiting:
             self._folder(run_id).remove()
+
+    def _recorded(self, run_id: str) -> RunInfo | None:
+        """What the store says of a run, or is going to say; None where it was deleted."""
+        draft = Draft.load(self._folder(run_id).draft)
+        if draft and not draft.there:
+            return draft.info()
+        there = draft.there if draft else run_id
+        return next(iter(self._search(f"attributes.run_id = '{there}'")), None)
+
+    def _let_go(self, run_id: str) -> None:
+        """Gives a run up. What a resume needs of one that was begun while the server was away lies from
+        now on under the server's id, by which the run is found."""
+        folder = self._folder(run_id)
+        draft = Draft.load(folder.draft)
+        if draft and draft.there and not self.pending(run_id):
+            with suppress(OSError):
+                kept = folder.path.rename(self.working_folder(draft.there))
+                RunFolder(kept).draft.unlink()
+                del self._folders[run_id]
+        folder.release()
 
     def _seize(self, running: set[str]) -> list[str]:
         """Makes this process the owner of every run of this root that has none."""
@@ -203,9 +214,6 @@ class Record(Reader):
                     seized.append(run_id)
         return seized
 
-    def _folder(self, run_id: str) -> RunFolder:
-        return self._folders.setdefault(run_id, RunFolder(self.working_folder(run_id)))
-
     def _take_turn(self, patience: float) -> bool:
         """Waits for another thread's request, up to ``patience`` seconds. False where the store should
         not be asked now; else ``_turn`` is to be released."""
@@ -215,13 +223,15 @@ class Record(Reader):
         """Writes now where that is possible, else later, after all that already waits."""
         folder = self._folder(run_id)
         call = Call(method, arguments)
-        if run_id not in self.deferred and self._take_turn(1.0):
+        mine = run_id not in self.deferred and not self._is_slow
+        if mine and self._take_turn(1.0):
             try:
+                self.there(run_id)
                 self._empty_outbox(run_id, folder)
                 self._make(run_id, call)
                 return
-            except (MlflowException, OSError) as error:
-                if not _is_passing(error):
+            except FAILURES as error:
+                if not is_passing(error):
                     raise StorageError(f"MLflow refuses to {method}: {reason(error)}") from error
                 self._note(error)
             finally:
@@ -230,93 +240,76 @@ class Record(Reader):
             self.folder(run_id)
             folder.post(call)
 
-    def _empty_outbox(self, run_id: str, folder: RunFolder) -> None:
-        for call in folder.outbox():
-            try:
-                self._make(run_id, call)
-            except (MlflowException, OSError) as error:
-                if _is_passing(error):
-                    raise
-                _log.warning("run %s: %s is given up: %s", run_id[:8], call.method, reason(error))
-            folder.unpost()
+    def _empty_outbox(self, run_id: str, folder: RunFolder, patient: bool = True) -> None:
+        done = 0
+        try:
+            for call in folder.outbox():
+                if self._is_slow and not patient:
+                    break
+                try:
+                    self._make(run_id, call)
+                except FAILURES as error:
+                    if is_passing(error):
+                        raise
+                    _log.warning("run %s: %s is given up: %s", run_id[:8], call.method, reason(error))
+                done += 1
+        finally:
+            if done:
+                folder.unpost(done)
 
     def _make(self, run_id: str, call: Call) -> None:
+        there = self.there(run_id)
         match call:
             case Call("log_metrics", {"metrics": metrics, "step": step, "at": at}):
                 self._send(run_id, [Point(key, value, step, at) for key, value in metrics.items()])
             case Call("set_tags", {"tags": tags}):
-                self.client.log_batch(run_id, tags=[RunTag(k, v) for k, v in tags.items()])
+                sent = [RunTag(k, v) for k, v in tags.items()]
+                self._ask(self.client.log_batch, there, tags=sent)
             case Call("log_artifacts", {"path": path, "artifact_path": artifact_path}):
                 self._store(run_id, Path(path), artifact_path)
             case Call("set_status", {"status": "RUNNING"}):
-                self.client.update_run(run_id, status="RUNNING")
+                self._ask(self.client.update_run, there, status="RUNNING")
             case Call("set_status", {"status": status, "at": at}):
-                self.client.set_terminated(run_id, status, round(at * 1000))
+                self._ask(self.client.set_terminated, there, status, round(at * 1000))
 
     def _send(self, run_id: str, points: Sequence[Point]) -> None:
-        metrics = [Metric(_name(p.key), p.value, round(p.time * 1000), p.frame) for p in points]
+        metrics = [Metric(as_name(p.key), p.value, round(p.time * 1000), p.frame) for p in points]
         if metrics:
-            self.client.log_batch(run_id, metrics)
+            self._ask(self.client.log_batch, self.there(run_id), metrics)
+
+    def _ask(self, request: Callable[..., Any], *arguments: Any, **options: Any) -> None:
+        """Makes a small request, and notes whether the server is slow."""
+        begun = time.monotonic()
+        request(*arguments, **options)
+        self._is_slow = self.is_server and time.monotonic() - begun > SLOW
 
     def _store(self, run_id: str, path: Path, artifact_path: str | None) -> None:
-        if run_id not in self._places:
-            self._places[run_id] = self._local_artifacts(self._get(run_id))
-        place = self._places[run_id]
+        there = self.there(run_id)
+        if there not in self._places:
+            self._places[there] = self._local_artifacts(self._get(there))
+        place = self._places[there]
         top = path if path.is_dir() else path.parent
         for file in visible_files(path):
             folder = Path(artifact_path or "", file.relative_to(top).parent)
             if place:
                 _copy(file, place / folder)
             else:
-                self.client.log_artifact(run_id, str(file), folder.as_posix() if folder.parts else None)
+                self.client.log_artifact(there, str(file), folder.as_posix() if folder.parts else None)
 
     def _note(self, error: Exception) -> None:
         """Says once what is wrong, and leaves a store that does not answer alone for a while."""
-        if _is_passing(error):
+        if is_passing(error):
             self.pause()
         if not self._warned:
             self._warned = True
+            cause = error.__cause__ if isinstance(error, StorageError) else None
             _log.warning(
                 "the record at %s does not take new values: %s. Training goes on; they wait in %s",
-                *(self, reason(error), self.root / "runs"),
+                *(self, reason(cause or error), self.root / "runs"),
             )
 
 
-def flatten(spec: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested sections as dotted keys: ``{"agent.algorithm.gamma": 0.99, …}``. Lists stay whole."""
-    flat: dict[str, Any] = {}
-    for key, value in spec.items():
-        inner = isinstance(value, Mapping) and len(value) > 0
-        flat |= flatten(value, f"{prefix}{key}.") if inner else {f"{prefix}{key}": value}
-    return flat
-
-
-def _param(value: Any) -> str:
-    """A value as JSON, text as it is; cut at the length that MLflow keeps (``spec_resolved.json`` among
-    the artifacts has the whole)."""
-    text = value if isinstance(value, str) else json.dumps(value, default=str)
-    return text if len(text) <= PARAM_LIMIT else text[: PARAM_LIMIT - 1] + "…"
-
-
-def _name(key: str) -> str:
-    """A name of a metric or parameter with the characters that MLflow knows."""
-    return re.sub(r"[^\w. :/-]", "_", key).strip("/")
-
-
 def _copy(source: Path, folder: Path) -> None:
-    """Copies a file in one step: no reader sees half of it."""
+    """Copies a file in one step: no reader sees half of it, and none is lost with its original."""
     folder.mkdir(parents=True, exist_ok=True)
-    aside = folder / f".{source.name}"
-    shutil.copyfile(source, aside)
-    os.replace(aside, folder / source.name)
-
-
-def _is_passing(error: Exception) -> bool:
-    """Whether the same call may well be taken later: not where MLflow has looked at it and said no."""
-    if isinstance(error, MlflowException):
-        status = error.get_http_status_code()
-    elif isinstance(error, FileNotFoundError):
-        return False
-    else:
-        status = getattr(getattr(error, "response", None), "status_code", 500)
-    return status >= 500 or status in (401, 403, 408, 429)
+    atomically(folder / source.name, lambda aside: shutil.copyfile(source, aside))

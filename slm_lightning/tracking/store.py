@@ -16,7 +16,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 from sqlalchemy import create_engine, make_url
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from slm_lightning.errors import StorageError
 from slm_lightning.redact import redact
@@ -25,6 +25,8 @@ from slm_lightning.tracking.folder import file_lock
 
 PROBE_SECONDS = 4
 """How long a server may take to answer the first request."""
+DAMAGED = re.compile("not a database|malformed|disk I/O error|no such table|no such column")
+"""What SQLite says of a file that is not whole."""
 
 
 class Store:
@@ -33,7 +35,7 @@ class Store:
 
     ``root`` is the argument, else ``SLM_MLRUNS``, else ``./mlruns``; the store is ``uri``, else
     ``MLFLOW_TRACKING_URI``, else the database in ``root``, which is not created before the first run.
-    Raises ``StorageError`` where an existing store does not open.
+    Raises ``StorageError`` where an existing database does not open; a server is asked by ``reach``.
     """
 
     def __init__(self, root: Path | None = None, uri: str | None = None):
@@ -44,7 +46,8 @@ class Store:
         self.uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or default
         self.is_local = self.uri == default
         self.is_server = self.uri.startswith(("http://", "https://"))
-        if self.exists:
+        self._reached = False
+        if self.exists and not self.is_server:
             _ = self.client
 
     def __str__(self) -> str:
@@ -59,7 +62,6 @@ class Store:
     def client(self) -> MlflowClient:
         """The connection. Creates the default store where there is none yet."""
         if self.is_server:
-            self._probe_server()
             return MlflowClient(self.uri)
         is_new = not self.root.exists()
         with self.guard(), self.lock("schema"):
@@ -80,9 +82,8 @@ class Store:
         try:
             yield
         except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError) as error:
-            reason = redact(str(error)).strip().splitlines()[0][:300]
             raise StorageError(
-                f"the record at {self} cannot be used: {reason}", self._hint()
+                f"the record at {self} cannot be used: {reason(error)}", self._hint(error)
             ) from error
 
     def experiment_id(self, name: str) -> str:
@@ -118,17 +119,29 @@ class Store:
                 if not token:
                     return names
 
-    def _probe_server(self) -> None:
-        """One quick question: MLflow's own requests wait much longer for a dead server."""
+    def reach(self, seconds: float | None = None) -> None:
+        """One quick question to a server that has not answered yet, of which MLflow's own requests
+        wait much longer: at most ``seconds``, default ``PROBE_SECONDS``. Raises ``StorageError``."""
+        if self._reached or not self.is_server:
+            return
         credentials = get_default_host_creds(self.uri)
         try:
-            http_request(credentials, "/health", "GET", max_retries=0, timeout=PROBE_SECONDS)
+            http_request(credentials, "/health", "GET", max_retries=0, timeout=seconds or PROBE_SECONDS)
         except MlflowException as error:
-            raise StorageError(f"the MLflow server at {self} does not answer", self._hint()) from error
+            sentence = f"the MLflow server at {self} does not answer"
+            raise StorageError(sentence, self._hint(error)) from error
+        self._reached = True
 
-    def _hint(self) -> str:
+    def _hint(self, error: Exception) -> str:
+        kept = self.root / "runs"
         if self.is_server:
-            return "start the server, or unset MLFLOW_TRACKING_URI to record in ./mlruns"
+            waits = f"; what runs have written meanwhile waits in {kept}" if kept.is_dir() else ""
+            return f"start the server, or unset MLFLOW_TRACKING_URI to record in ./mlruns{waits}"
+        if DAMAGED.search(str(error)):
+            return (
+                f"move {self.database.name} and the files beside it that begin with this name away, and"
+                f" put a backup in their place; artifacts and what waits in {kept} are kept"
+            )
         return (
             "check that the folder is writable and the file whole, or set SLM_MLRUNS to another folder"
         )
@@ -147,6 +160,26 @@ def reason(error: Exception) -> str:
         line for line in redact(str(error)).strip().splitlines() if not line.startswith("(raised as")
     ]
     return lines[0][:200] if lines else type(error).__name__
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether the same call may well be taken later: not where MLflow has looked at it and said no."""
+    if isinstance(error, StorageError):
+        return error.__cause__ is not None and is_passing(error.__cause__)
+    if isinstance(error.__cause__, SQLAlchemyError):
+        return not isinstance(error.__cause__, IntegrityError)
+    if isinstance(error, MlflowException):
+        status = error.get_http_status_code()
+    elif isinstance(error, FileNotFoundError):
+        return False
+    else:
+        status = getattr(getattr(error, "response", None), "status_code", 500)
+    return status >= 500 or status in (401, 403, 408, 429)
+
+
+def is_locked(error: BaseException) -> bool:
+    """Whether another process keeps the database locked."""
+    return "database is locked" in str(error)
 
 
 def _check_database(uri: str) -> None:

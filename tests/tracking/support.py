@@ -35,8 +35,12 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+FAILURE = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+
 class Relay(socketserver.ThreadingTCPServer):
-    """A way to the server that can be cut (connections refused), choked (no answer) and mended."""
+    """A way to the server that can be cut (connections refused), choked (no answer), failing (each
+    answer is an error of the server) and mended."""
 
     allow_reuse_address = True
     daemon_threads = True
@@ -45,7 +49,7 @@ class Relay(socketserver.ThreadingTCPServer):
     def __init__(self, target: str):
         host, port = target.removeprefix("http://").split(":")
         self.target = (host, int(port))
-        self.choked = threading.Event()
+        self.choked, self.failing = threading.Event(), threading.Event()
         self.connections: list[socket.socket] = []
         super().__init__(("127.0.0.1", 0), Passage)
         self.place = self.server_address
@@ -76,6 +80,10 @@ class Passage(socketserver.BaseRequestHandler):
     server: Relay
 
     def handle(self) -> None:
+        if self.server.failing.is_set():
+            self.request.recv(65536)
+            self.request.sendall(FAILURE)
+            return
         there = socket.create_connection(self.server.target)
         self.server.connections += [self.request, there]
         threading.Thread(target=self.pump, args=(there, self.request), daemon=True).start()

@@ -171,13 +171,13 @@ def test_a_dead_server_is_named_at_once(tmp_path: Path, monkeypatch: pytest.Monk
         nobody.bind(("127.0.0.1", 0))
         uri = f"http://user:secret@127.0.0.1:{nobody.getsockname()[1]}"
         with pytest.raises(StorageError, match=r"MLflow server at .* does not answer") as refused:
-            Record(tmp_path, uri=uri)
+            Record(tmp_path, uri=uri).runs()
         assert "secret" not in str(refused.value)
         assert "MLFLOW_TRACKING_URI" in refused.value.hint
         nobody.listen()
         monkeypatch.setattr(store, "PROBE_SECONDS", 0.2)
         with pytest.raises(StorageError, match="does not answer"):
-            Record(tmp_path, uri=uri)
+            Record(tmp_path, uri=uri).runs()
 
 
 class TestCourier:
@@ -186,8 +186,8 @@ class TestCourier:
         delivered = threading.Event()
         deliver = Record.deliver
 
-        def watched(self: Record, run_id: str, final: bool = False) -> int:
-            pending = deliver(self, run_id, final)
+        def watched(self: Record, run_id: str, **how: bool) -> int:
+            pending = deliver(self, run_id, **how)
             if points(record, run_id, "loss"):
                 delivered.set()
             return pending
@@ -236,15 +236,14 @@ class TestCourier:
         self,
         remote: Record,
         relay: Relay,
-        caplog: pytest.LogCaptureFixture,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         monkeypatch.setattr(courier, "EXIT_SECONDS", 0.2)
         run_id = start(remote)
         relay.choked.set()
-        with caplog.at_level(logging.WARNING), Courier(remote, [run_id], interval=0.01):
+        with Courier(remote, [run_id], interval=0.01):
             write(remote.folder(run_id), {"frame": 1, "loss": 1.0}, {"frame": 2, "loss": 2.0})
             remote.set_tags(run_id, {"slm.status": "done"})
-        assert "mlflow: 3 pending" in caplog.text
+        assert remote.waiting() == {run_id: 3}
         assert remote.finish(run_id, "FINISHED") == 4
         assert (remote.working_folder(run_id) / "metrics.jsonl").exists()
