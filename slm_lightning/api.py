@@ -275,7 +275,6 @@ def verify(run: str, *, block: int | None = None, session: int = 0, device: str 
     """Computes a recorded session again up to ``block`` (default: the last), with the code that is
     here, and compares every row: a :class:`slm_lightning.lab.reproduce.verify.Verified`."""
     warm_up()
-    import_from_here()
     from slm_lightning.lab.reproduce.verify import verify as compute_again
     from slm_lightning.tracking import Record
 

@@ -28,7 +28,7 @@ for command in (
     *(reading.enjoy, reading.list_, reading.show, reading.compare, reading.report, reading.ui),
     *(reproducing.reproduce, reproducing.verify),
     *(specs.validate, specs.schema, sharing.export),
-    *(upkeep.sync,),
+    *(upkeep.sync, upkeep.doctor),
 ):
     cli.add_command(command)
 

@@ -174,7 +174,6 @@ def report(run, as_json) -> None:
     click.echo(output.to_json(written.to_dict()) if as_json else output.paragraphs(written.text))
 
 
-
 def _say_what_waits(record) -> None:
     """Beside what is shown, what is not in the record yet."""
     if waiting := record.waiting():

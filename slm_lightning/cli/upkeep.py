@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import textwrap
+from collections import Counter
+
 import click
 
 from slm_lightning import output
+
+MARKS = {"ok": " ", "warning": "!", "problem": "✗"}
+"""How the states of findings are shown."""
 
 
 @click.command()
@@ -35,3 +41,46 @@ def sync(as_json) -> None:
             " does not take them",
             "try again: slm-lightning sync; what is wrong: slm-lightning doctor",
         )
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+def doctor(as_json) -> None:
+    """Say how the lab, its machine and its stores are.
+
+    What a report of a fault should hold: versions, devices, stores and their health, without secrets.
+    Exits with 6 where a store is broken, with 3 where a library is missing.
+    """
+    from slm_lightning.lab.doctor import examine, exit_code
+
+    findings = examine()
+    if as_json:
+        click.echo(output.to_json([vars(finding) for finding in findings]))
+    else:
+        click.echo(_listing(findings))
+    raise SystemExit(exit_code(findings))
+
+
+def _listing(findings) -> str:
+    """A line for each finding, below its part; libraries that are as tested share a few."""
+    lines: list[str] = []
+    for part in dict.fromkeys(finding.part for finding in findings):
+        mine = [finding for finding in findings if finding.part == part]
+        lines += ["", part] if lines else [part]
+        if part == "libraries":
+            fine = ", ".join(f"{each.name} {each.value}" for each in mine if each.state == "ok")
+            filled = textwrap.wrap(fine, output.WIDTH, break_on_hyphens=False)
+            lines += [f"    {line}" for line in filled]
+            mine = [each for each in mine if each.state != "ok"]
+        width = max((len(each.name) for each in mine), default=0)
+        for each in mine:
+            lines.append(f"  {MARKS[each.state]} {each.name:<{width}}  {each.value}")
+            if each.advice:
+                lines.append(f"    {'':<{width}}  {each.advice}")
+    counts = Counter(finding.state for finding in findings)
+    found = ", ".join(
+        f"{count} {state}{'s' * (count > 1)}"
+        for state in ("problem", "warning")
+        if (count := counts[state])
+    )
+    return "\n".join([*lines, "", found or "all is well"])

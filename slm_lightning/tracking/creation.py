@@ -20,7 +20,7 @@ from slm_lightning.errors import StorageError
 from slm_lightning.redact import redact
 from slm_lightning.tracking.draft import ID, Draft
 from slm_lightning.tracking.folder import RunFolder
-from slm_lightning.tracking.query import Reader, RunInfo
+from slm_lightning.tracking.query import Reader, RunInfo, draft_info
 from slm_lightning.tracking.store import is_locked, is_passing
 
 Kind = Literal["experiment", "trial", "session"]
@@ -87,7 +87,7 @@ class Creator(Reader, ABC):
     def get(self, run_id: str) -> RunInfo:
         """The run with this full id. Raises ``StorageError``."""
         draft = Draft.load(self._folder(run_id).draft)
-        return draft.info() if draft else super().get(run_id)
+        return draft_info(draft) if draft else super().get(run_id)
 
     def there(self, run_id: str) -> str:
         """The id by which the store knows a run, which is created there where it still waits for that.

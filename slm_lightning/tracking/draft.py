@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from slm_lightning.files import atomically
-from slm_lightning.tracking.query import RunInfo
 
 ID = "slm.id"
 """Tag of a run on a server with the id that the lab gave it before the server did."""
@@ -50,21 +49,3 @@ class Draft:
     def sent(self, run_id: str) -> Draft:
         """The same, as the server has it."""
         return replace(self, there=run_id)
-
-    def info(self) -> RunInfo:
-        """What there is to say of the run."""
-        return RunInfo(
-            run_id=self.run_id,
-            name=self.name,
-            kind=self.tags["slm.kind"],
-            status="RUNNING",
-            experiment=self.experiment,
-            experiment_id="",
-            parent=self.parent,
-            start=self.began,
-            end=None,
-            tags=self.tags,
-            params=self.params,
-            metrics={},
-            artifact_uri="",
-        )

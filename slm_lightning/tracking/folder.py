@@ -18,7 +18,8 @@ from typing import IO, Any, NamedTuple
 
 from slm_lightning.errors import LockedError
 from slm_lightning.files import atomically
-from slm_lightning.tracking.journal import JOURNAL
+from slm_lightning.tracking.draft import Draft
+from slm_lightning.tracking.journal import JOURNAL, Cursor, unread
 
 LOOK_SECONDS = 0.1
 """How long a process that looks whether a run has an owner may stand in the way of one."""
@@ -60,6 +61,13 @@ class RunFolder:
         except OSError:  # it is held, or not for us to look at
             return True
         return False
+
+    @property
+    def pending(self) -> int:
+        """Rows and calls that are not in MLflow yet, with the creation of the run itself."""
+        draft = Draft.load(self.draft)
+        rows = unread(self.journal, Cursor.load(self.cursor))
+        return len(rows) + len(self.outbox()) + (draft is not None and draft.there is None)
 
     def hold(self) -> None:
         """Makes this process the owner until ``release`` or its end. Raises ``LockedError``."""

@@ -18,6 +18,7 @@ import pandas as pd
 from mlflow.entities import Run
 
 from slm_lightning.errors import UsageError
+from slm_lightning.tracking.draft import ID, Draft
 from slm_lightning.tracking.folder import RunFolder
 from slm_lightning.tracking.journal import FRAME, JOURNAL, TIME, read_rows
 from slm_lightning.tracking.store import Store, slug
@@ -68,7 +69,7 @@ class Reader(Store):
         if re.fullmatch("[0-9a-f]{4,32}", prefix):
             found = self._search(f"attributes.run_id LIKE '{prefix}%'")
             if not found and self.is_server:  # begun while the server was away
-                found = self._search(f"tags.`slm.id` LIKE '{prefix}%'")
+                found = self._search(f"tags.`{ID}` LIKE '{prefix}%'")
         if not found and '"' not in prefix:
             found = self._search(f'attributes.run_name = "{prefix}"')
         if len(found) == 1:
@@ -233,6 +234,25 @@ def visible_files(path: Path) -> list[Path]:
         return [path]
     files = (file for file in sorted(path.rglob("*")) if file.is_file())
     return [f for f in files if not any(part.startswith(".") for part in f.relative_to(path).parts)]
+
+
+def draft_info(draft: Draft) -> RunInfo:
+    """What there is to say of a run that the server has not created yet."""
+    return RunInfo(
+        run_id=draft.run_id,
+        name=draft.name,
+        kind=draft.tags["slm.kind"],
+        status="RUNNING",
+        experiment=draft.experiment,
+        experiment_id="",
+        parent=draft.parent,
+        start=draft.began,
+        end=None,
+        tags=draft.tags,
+        params=draft.params,
+        metrics={},
+        artifact_uri="",
+    )
 
 
 def _run_info(run: Run, experiment: str) -> RunInfo:

@@ -21,7 +21,7 @@ from slm_lightning.tracking.creation import Creator, as_name
 from slm_lightning.tracking.draft import Draft
 from slm_lightning.tracking.folder import Call, RunFolder
 from slm_lightning.tracking.journal import Cursor, Point, batches, unread
-from slm_lightning.tracking.query import RunInfo, visible_files
+from slm_lightning.tracking.query import RunInfo, draft_info, visible_files
 from slm_lightning.tracking.store import is_passing, reason
 
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
@@ -96,10 +96,7 @@ class Record(Creator):
 
     def pending(self, run_id: str) -> int:
         """Rows and calls of a run that are not in MLflow yet."""
-        folder = self._folder(run_id)
-        draft = Draft.load(folder.draft)
-        rows = unread(folder.journal, Cursor.load(folder.cursor))
-        return len(rows) + len(folder.outbox()) + (draft is not None and draft.there is None)
+        return self._folder(run_id).pending
 
     def waiting(self) -> dict[str, int]:
         """Rows and calls that wait, by run, over the working folders of runs that have no owner but
@@ -186,7 +183,7 @@ class Record(Creator):
         """What the store says of a run, or is going to say; None where it was deleted."""
         draft = Draft.load(self._folder(run_id).draft)
         if draft and not draft.there:
-            return draft.info()
+            return draft_info(draft)
         there = draft.there if draft else run_id
         return next(iter(self._search(f"attributes.run_id = '{there}'")), None)
 

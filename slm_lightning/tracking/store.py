@@ -40,11 +40,8 @@ class Store:
 
     def __init__(self, root: Path | None = None, uri: str | None = None):
         settings.apply()
-        self.root = Path(root or os.environ.get("SLM_MLRUNS") or "mlruns").absolute()
+        self.root, self.uri, self.is_local = locate(root, uri)
         self.database = self.root / "mlflow.db"
-        default = "sqlite:///" + str(self.database).replace("%", "%25").replace("?", "%3F")
-        self.uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or default
-        self.is_local = self.uri == default
         self.is_server = self.uri.startswith(("http://", "https://"))
         self._reached = False
         if self.exists and not self.is_server:
@@ -147,12 +144,30 @@ class Store:
         )
 
 
+def ask_server(uri: str, page: str, seconds: float | None = None) -> str:
+    """What a server says on a ``page``, within ``seconds``, default ``PROBE_SECONDS``. Raises
+    ``MlflowException``."""
+    credentials = get_default_host_creds(uri)
+    wait = seconds or PROBE_SECONDS
+    answer = http_request(credentials, page, "GET", max_retries=0, timeout=wait)
+    return str(answer.text).strip()
+
+
+def locate(root: Path | None = None, uri: str | None = None) -> tuple[Path, str, bool]:
+    """The root and the address of a store, and whether that is the database in the root; arguments as
+    :class:`Store`."""
+    root = Path(root or os.environ.get("SLM_MLRUNS") or "mlruns").absolute()
+    default = "sqlite:///" + str(root / "mlflow.db").replace("%", "%25").replace("?", "%3F")
+    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or default
+    return root, uri, uri == default
+
+
 def slug(name: str) -> str:
     """``name`` as the name of a folder: ``[a-z0-9_.-]``, at most 64 characters."""
     return re.sub(r"[^a-z0-9_.-]+", "-", name.lower()).strip(".-")[:64] or "experiment"
 
 
-def reason(error: Exception) -> str:
+def reason(error: BaseException) -> str:
     """The one line that says something of what MLflow and SQLAlchemy say in many; without secrets."""
     if re.match(r"API request to \S+ failed with (timeout )?exception", str(error)):
         return "the server does not answer"

@@ -21,6 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from slm_lightning.errors import MissingError, StorageError
 from slm_lightning.tracking.folder import file_lock
+from slm_lightning.tracking.health import database_health
 
 BUSY_SECONDS = 60
 """How long a process waits for another one that writes into the same SQLite file."""
@@ -55,6 +56,26 @@ def open_storage(url: str | None, root: Path) -> RDBStorage:
     with guard(address):
         is_file = address.get_backend_name() == "sqlite"
         return _open_sqlite(address) if is_file else _open_postgresql(address)
+
+
+def look_at(url: str | None, root: Path) -> str:
+    """Where the storage is and how it stands, which changes nothing. Raises as :func:`open_storage`."""
+    address = locate(url, root)
+    place = masked(address)
+    with guard(address):
+        if address.get_backend_name() != "sqlite":
+            engine = create_engine(address, connect_args={"connect_timeout": CONNECT_SECONDS})
+            with engine.connect() as connection:
+                return f"{place}, {connection.execute(text('show server_version')).scalar()}"
+        file = Path(place)
+        if not file.exists():
+            return "none; the first search makes it"
+        found = database_health(file, "select count(*) from studies", "select count(*) from trials")
+    if found.damage:
+        raise StorageError(
+            f"the storage at {place} cannot be used: {found.damage}", _hint(address, found.damage)
+        )
+    return f"{place} is whole, {found.counts[0]} studies with {found.counts[1]} trials"
 
 
 def locate(url: str | None, root: Path) -> URL:
