@@ -200,11 +200,12 @@ def make_single(params: EnvParams, render_mode: str | None = None) -> gym.Env:
     to_array = ObsMap(params.name, env.observation_space, env.action_space)
     if to_array.space is not env.observation_space:
         env = Mapped(env, to_array)
-    if params.frame_stack in (None, 1):
-        return env
+    stack = params.frame_stack or 1
     if isinstance(to_array.space, MaskedBox):
-        raise SpecError.at("env.frame_stack", f"{params.name} masks actions; write 1")
-    return FrameStack(env, params.frame_stack or 1)
+        for key, count in (("frame_stack", stack), ("action_repeat", repeat)):
+            if count > 1:
+                raise SpecError.at(f"env.{key}", f"{params.name} masks actions; write 1")
+    return FrameStack(env, stack) if stack > 1 else env
 
 
 def redirect_mujoco() -> None:

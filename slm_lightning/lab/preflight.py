@@ -51,8 +51,15 @@ def check_agent(spec: Spec, env: EnvInfo) -> None:
 def _build(spec: Spec, env: EnvInfo) -> None:
     agent = REGISTRY.algorithms[spec.agent.algorithm.name].build(spec.agent, env)
     for learner in agent.learners().values():
-        schedule = learner.net.lr_scheduler_spec
-        lr_schedule(make_optimizer(learner), schedule)
+        schedule, optimizer = learner.net.lr_scheduler_spec, make_optimizer(learner)
+        try:
+            lr_schedule(optimizer, schedule)
+        except ValueError as error:
+            kind, stepped = schedule and schedule.name, learner.net.optim_spec.name
+            raise SpecError.at(
+                "agent.net.lr_scheduler_spec",
+                f"{kind} does not go with {stepped} (agent.net.optim_spec.name): {error}",
+            ) from error
         total_steps = schedule.keywords.get("total_steps") if schedule else None
         if total_steps is not None and total_steps < (count := rounds(spec)[0]):
             raise SpecError.at(

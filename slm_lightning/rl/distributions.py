@@ -184,6 +184,9 @@ class MultivariateNormal(Normal):
 class LogNormal(Normal):
     """``a = e^x`` with x of a Normal, so actions are positive."""
 
+    LIMITS = (1e-30, 1e30)
+    """Actions are taken to be within these, as e^x may be 0 or infinite in float32."""
+
     def sample(self) -> Tensor:
         return super().sample().exp()
 
@@ -191,7 +194,7 @@ class LogNormal(Normal):
         return (self.mean - self.std.square()).exp()
 
     def log_prob(self, action: Tensor) -> Tensor:
-        x = action.log()
+        x = action.clamp(*self.LIMITS).log()
         return super().log_prob(x) - x.sum(-1)
 
     def entropy(self) -> Tensor:
@@ -202,13 +205,16 @@ class Gumbel(Normal):
     """Type I extreme values; the heads are the location μ and log β. With ``z = (a - μ) / β``,
     ``log π(a) = -Σ (z + e^-z + log β)``."""
 
+    RAREST = -10.0
+    """z below this counts as this in ``e^-z``: the density, ``e^(-e^10)``, is 0 long before."""
+
     def sample(self) -> Tensor:
         noise = torch.empty_like(self.mean).exponential_().clamp_(min=1e-20)
         return self.mean - self.std * noise.log()
 
     def log_prob(self, action: Tensor) -> Tensor:
         z = (action - self.mean) / self.std
-        return -(z + (-z).exp() + self.log_std).sum(-1)
+        return -(z + (-z.clamp(min=self.RAREST)).exp() + self.log_std).sum(-1)
 
     def entropy(self) -> Tensor:
         return (self.log_std + 1 + EULER).expand_as(self.mean).sum(-1)

@@ -85,6 +85,12 @@ def _exploration(parts: Parts) -> Iterator[Problem]:
             "agent.algorithm.explore_var_spec",
             f'missing; action_policy "{algorithm.action_policy}" needs the schedule of its variable',
         )
+    if algorithm and algorithm.action_pdtype == "LogNormal" and algorithm.action_policy in UNIFORM:
+        yield Problem(
+            "agent.algorithm.action_policy",
+            f'"{algorithm.action_policy}" takes negative actions too, which LogNormal'
+            " (agent.algorithm.action_pdtype) never does; choose default",
+        )
     schedule = algorithm.explore_var_spec if algorithm else None
     if algorithm and schedule and algorithm.action_policy == "boltzmann":
         for key in ("start_val", "end_val"):
@@ -97,15 +103,22 @@ def _exploration(parts: Parts) -> Iterator[Problem]:
 
 
 def _batch_norm(parts: Parts) -> Iterator[Problem]:
-    key = parts.net.batch_statistics if parts.net else ""
-    if not parts.algorithm or not key:
+    algorithm = parts.algorithm
+    if not algorithm or not algorithm.learns:
         return
-    if parts.registry.algorithms[parts.algorithm.name].on_policy:
-        yield Problem(
-            f"agent.net.{key}",
-            f"makes the policy that learns another than the one that acts, which"
-            f" {parts.algorithm.name} (agent.algorithm.name) cannot bear; use layer normalisation",
-        )
+    on_policy = parts.registry.algorithms[algorithm.name].on_policy
+    rows = dict(parts.memory or ()).get("batch_size")
+    for path, net in parts.nets:
+        where = f"{path}.{net.batch_statistics}"
+        if net.batch_statistics and on_policy:
+            yield Problem(
+                where,
+                f"makes the policy that learns another than the one that acts, which"
+                f" {algorithm.name} (agent.algorithm.name) cannot bear; use layer normalisation",
+            )
+        elif net.batch_statistics and rows == 1:
+            message = f"expected at least 2, not 1, because {where} normalises by the batch"
+            yield Problem("agent.memory.batch_size", message)
 
 
 def _recurrent(parts: Parts) -> Iterator[Problem]:
@@ -242,6 +255,9 @@ def _chosen(key: str, chosen: Chosen | None) -> Iterator[Problem]:
         section.read(path, chosen.kinds[chosen.name])
         yield from section.problems
 
+
+UNIFORM = ("random", "epsilon_greedy")
+"""Ways of acting that draw from all actions alike."""
 
 TAKEN = {
     "max_episode_steps": "write max_t to limit episodes",

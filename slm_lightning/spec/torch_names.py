@@ -48,9 +48,10 @@ INITIALISERS: dict[str, Callable[..., torch.Tensor]] = {
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     name: getattr(torch.optim, name)
     for name in torch.optim.__all__
-    if isinstance(getattr(torch.optim, name), type) and name not in ("Optimizer", "LBFGS", "SparseAdam")
+    if isinstance(getattr(torch.optim, name), type)
+    and name not in ("Optimizer", "LBFGS", "Muon", "SparseAdam")
 }
-"""Those that step from dense gradients alone."""
+"""Those that step parameters of every shape from dense gradients alone."""
 
 LR_SCHEDULERS: dict[str, type[lr_scheduler.LRScheduler]] = {
     name: getattr(lr_scheduler, name)

@@ -75,6 +75,7 @@ def test_other_environments_have_no_mask():
         ({"actions": spaces.MultiDiscrete([3, 3])}, "masks MultiDiscrete actions"),
         ({"actions": spaces.Discrete(4)}, "Dealt-v0 has 4 actions, but an action_mask of 3 entries"),
         ({"frame_stack": 2}, r"env\.frame_stack: Dealt-v0 masks actions; write 1"),
+        ({"action_repeat": 2}, r"env\.action_repeat: Dealt-v0 masks actions; write 1"),
     ],
 )
 def test_masks_that_do_not_fit_are_a_spec_error(keys, sentence):

@@ -99,6 +99,16 @@ class TestCheck:
                              memory="OnPolicyReplay")  # fmt: skip
         check(episodes)
 
+    def test_a_schedule_that_does_not_go_with_the_optimizer(self) -> None:
+        cycle = {"name": "OneCycleLR", "max_lr": 0.1, "total_steps": 100}
+        net: Any = {"optim_spec": {"name": "Adagrad"}, "lr_scheduler_spec": cycle}
+        error = refusal(make_spec("PPO", net=net))
+        assert str(error).startswith(
+            "agent.net.lr_scheduler_spec: OneCycleLR does not go with Adagrad"
+            " (agent.net.optim_spec.name): optimizer must support momentum"
+        )
+        check(make_spec("PPO", net=net | {"lr_scheduler_spec": cycle | {"cycle_momentum": False}}))
+
     def test_the_environment_is_closed(self) -> None:
         check(make_spec("PPO", {"name": "tests/Closing-v0", "entry_point": f"{__name__}:Closing"}))
         assert Closing.open == 0

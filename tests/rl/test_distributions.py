@@ -203,6 +203,16 @@ def test_the_temperature_of_beta_is_a_power_of_its_density(rng):
 
 
 @pytest.mark.parametrize("kind", [LogNormal, Gumbel])
+def test_the_others_stay_finite_far_from_where_they_draw(kind):
+    heads = [torch.tensor([[0.0, 3.0]], requires_grad=True), torch.full((1, 2), -9.0)]
+    for action in (-1.0, 0.0, 1e-45, 1.0, torch.inf if kind is LogNormal else 1e6):
+        log_prob = kind(heads).log_prob(torch.full((1, 2), action))
+        assert log_prob.isfinite() and log_prob < -100
+        (gradient,) = torch.autograd.grad(log_prob.sum(), heads[0])
+        assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("kind", [LogNormal, Gumbel])
 def test_the_temperature_of_the_others_widens_them(kind, rng):
     heads = torch.randn(5, 3, generator=rng), torch.zeros(5, 3)
     assert_close(kind(heads, 2.0).std, 2 * kind(heads).std)

@@ -14,7 +14,7 @@ from slm_lightning.errors import SpecError
 from slm_lightning.registry import REGISTRY
 from slm_lightning.spec.load import load_spec
 from slm_lightning.spec.resolve import resolve, resolve_dict
-from tests.spec.conftest import A2C_ALGORITHM, PPO, drop_at, problems_of, set_at
+from tests.spec.conftest import A2C_ALGORITHM, PPO, drop_at, problems_of, resolved, set_at
 
 JARGON = ("pydantic", "Input should", "Extra inputs", "Field required", "Traceback", "ValidationError")
 
@@ -139,6 +139,7 @@ FAULTS: list[tuple[str, Any, str]] = [
     ("agent.net.loss_spec.name", "BCELoss", "unknown loss"),
     ("agent.net.optim_spec.name", "Adan", 'unknown optimizer "Adan", did you mean "Adam"?'),
     ("agent.net.optim_spec.name", "LBFGS", 'unknown optimizer "LBFGS"'),
+    ("agent.net.optim_spec.name", "Muon", 'unknown optimizer "Muon"'),
     ("agent.net.lr_scheduler_spec.name", "LinearZero", 'did you mean "LinearToZero"?'),
     ("env.backend", "gymnasum", 'unknown backend "gymnasum", did you mean "gymnasium"?'),
     ("env.entry_point", "Grid", 'expected module:Class, not "Grid"'),
@@ -205,6 +206,17 @@ def test_whole_episodes_need_a_single_environment():
 def test_exploration_needs_its_schedule():
     data = set_at(PPO, "agent.algorithm.action_policy", "epsilon_greedy")
     assert "epsilon_greedy" in problems_of(data)["agent.algorithm.explore_var_spec"]
+
+
+@pytest.mark.parametrize("policy", ["random", "epsilon_greedy"])
+def test_actions_that_a_distribution_never_takes(policy):
+    data = set_at(PPO, "agent.algorithm.action_pdtype", "LogNormal")
+    data = set_at(data, "agent.algorithm.explore_var_spec", {"start_val": 0.1})
+    assert resolved(data)
+    problems = problems_of(set_at(data, "agent.algorithm.action_policy", policy))
+    assert (
+        "LogNormal (agent.algorithm.action_pdtype) never" in problems["agent.algorithm.action_policy"]
+    )
 
 
 def test_a_rollout_that_no_machine_holds():

@@ -29,6 +29,15 @@ def with_net(net: dict, **keys) -> dict:
     return set_at(PPO, "agent.net", net | keys)
 
 
+def sac_with(nets: dict[str, dict], batch_size: int) -> dict:
+    """SAC on plain nets, but for ``nets``."""
+    sac = set_at(PPO, "agent.algorithm", {"name": "SoftActorCritic", "gamma": 0.99})
+    sac["agent"]["algorithm"]["training_frequency"] = 1
+    sac["agent"]["memory"] = {"name": "Replay", "batch_size": batch_size, "max_size": 100}
+    sac["agent"] |= {"net": MLP} | nets
+    return set_at(sac, "meta.seed", 0)
+
+
 def notes_of(data: dict) -> list[str]:
     raw = load_spec({"test": data})
     return notes(raw, resolve(raw, REGISTRY))
@@ -80,6 +89,20 @@ def test_one_norm_excludes_the_others(keys, path, other):
 def test_an_on_policy_algorithm_refuses_statistics_of_the_batch(net, key):
     (problem,) = problems_of(with_net(net, **{key: True})).items()
     assert problem[0] == f"agent.net.{key}" and "PPO (agent.algorithm.name) cannot bear" in problem[1]
+
+
+@pytest.mark.parametrize("section", ["net", "critic_net"])
+def test_a_batch_of_one_row_has_no_statistics(section):
+    sac = sac_with({section: {**MLP, "batch_norm": True}}, batch_size=1)
+    expected = f"expected at least 2, not 1, because agent.{section}.batch_norm normalises by the batch"
+    assert problems_of(sac) == {"agent.memory.batch_size": expected}
+    assert resolved(sac_with({section: {**MLP, "batch_norm": True}}, batch_size=2))
+
+
+def test_an_agent_that_learns_nothing_may_have_any_net():
+    random = with_net(MLP, batch_norm=True)
+    random["agent"]["algorithm"] = {"name": "Random"}
+    assert resolved(random)
 
 
 def test_weight_norm_goes_with_layer_norm():
