@@ -110,7 +110,7 @@ def resume(
     warm_up()
     from slm_lightning.lab.search.experiment import Experiment
     from slm_lightning.lab.search.storage import open_storage
-    from slm_lightning.lab.trial import Trial, code_changed
+    from slm_lightning.lab.trial import APPROXIMATE, EXACT, Trial, code_changed
     from slm_lightning.tracking import Record
 
     record = Record()
@@ -120,6 +120,11 @@ def resume(
         info = record.get(info.parent)
     if info.status == "FINISHED" and not (info.kind == "experiment" and confirm):
         raise UsageError(f"{info.name} is done; nothing is left to resume")
+    if info.tags.get(EXACT) == APPROXIMATE:
+        say(
+            "warning: its environment does not repeat itself; new episodes begin, and the numbers are"
+            " approximate"
+        )
     if code_changed(info):
         say(
             "warning: the code has changed since it began; the numbers need not be those of an unbroken"
@@ -300,7 +305,7 @@ def prepare(
     sessions: int | None = None,
 ) -> Plan:
     """Reads, resolves and checks a spec; arguments and errors as :func:`run`."""
-    from slm_lightning.lab.preflight import check, shortened, with_one_round
+    from slm_lightning.lab.preflight import check, doubts, shortened, with_one_round
     from slm_lightning.registry import REGISTRY
     from slm_lightning.spec.notes import notes
     from slm_lightning.spec.resolve import resolve
@@ -322,5 +327,5 @@ def prepare(
         check_search(resolved)
         if problems := check_values(raw, resolved, REGISTRY):
             raise SpecError(problems)
-    check(resolved)
+    said += doubts(check(resolved))
     return Plan(raw, resolved, said)

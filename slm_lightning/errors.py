@@ -6,7 +6,7 @@ Exit codes: 2 bad spec or usage, 3 missing dependency or environment, 4 a sessio
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class LabError(Exception):
@@ -38,6 +38,9 @@ class SpecError(LabError):
         super().__init__("\n".join(map(str, problems)), hint)
         self.problems = problems
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return SpecError, (self.problems, self.hint)
+
     @classmethod
     def at(cls, path: str, message: str, hint: str = "") -> SpecError:
         return cls([Problem(path, message)], hint)
@@ -59,6 +62,18 @@ class SessionError(LabError):
     """Some session of a trial did not finish."""
 
     exit_code = 4
+
+
+class CrashError(SessionError):
+    """An environment raised an error; ``facts`` is what its episode can be played again from."""
+
+    def __init__(self, message: str, facts: dict[str, Any]):
+        super().__init__(message)
+        self.facts = facts
+
+
+class LostEnvError(SessionError):
+    """The process of a sub-environment has died; the session may go on from its last checkpoint."""
 
 
 class DivergedError(LabError):

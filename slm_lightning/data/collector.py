@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any, NamedTuple
 
 import torch
@@ -12,6 +13,8 @@ from slm_lightning.core import Batch, EnvInfo, Step, VectorEnv
 from slm_lightning.data.recall import Recall
 from slm_lightning.errors import IntegrityError, SpecError
 from slm_lightning.rl.normalizers import Normalizers
+
+log = logging.getLogger(__name__)
 
 
 class Episode(NamedTuple):
@@ -37,9 +40,11 @@ class Collector:
         device: torch.device,
         state: dict[str, Any] | None = None,
         workers: int = 1,
+        exact: bool = True,
     ):
-        """Begins where ``state`` was taken, or else with new episodes. With several ``workers``, who
-        collect side by side, a vector step counts the frames of all."""
+        """Begins where ``state`` was taken, or else with new episodes: so too where environments
+        cannot be brought back (``exact`` is false). With several ``workers``, who collect side by side,
+        a vector step counts the frames of all."""
         self.env, self.agent, self.normalizers, self.device = env, agent, normalizers, device
         self.frame = 0
         self.frames_per_step = env.info.num_envs * workers
@@ -54,7 +59,7 @@ class Collector:
         if state is None:
             self.obs = self._observe("obs", refuse_dead_ends(env.reset(), env.info))
         else:
-            self._restore(state)
+            self._restore(state, exact)
 
     @property
     def obs_dtype(self) -> torch.dtype:
@@ -95,21 +100,33 @@ class Collector:
         }
         return state if self.recall.hidden is None else state | {"hidden": self.recall.hidden}
 
-    def _restore(self, state: dict[str, Any]) -> None:
+    def _restore(self, state: dict[str, Any], exact: bool) -> None:
         """Goes on where ``state`` was taken. Raises IntegrityError where the environments, brought
-        back by their seeds and actions, do not show the same observations."""
+        back by their seeds and actions, do not show the same again."""
+        self.frame = state["frame"]
+        if not exact:
+            self._begin_after(state["env"])
+            return
         raw = self.stage("obs", self.env.load_state_dict(state["env"]))
         self.obs, self.raw = state["obs"].to(self.device), state["raw"].to(self.device)
-        if not torch.equal(raw, self.raw):
+        same = (raw == self.raw).flatten(1).all(1)
+        if not same.all():
             raise IntegrityError(
-                f"{self.env.info.name} did not repeat itself from its seeds and actions",
+                f"sub-environment {int(same.int().argmin())} of {self.env.info.name} did not repeat"
+                " itself from its seed and actions: its last observation was another",
                 "the session cannot go on exactly; start it again",
             )
         if self.recall.hidden is not None:
             self.recall.hidden = state["hidden"].to(self.device)
-        self.frame = state["frame"]
         self.tracker.ret = state["ret"].to(self.device)
         self.tracker.length = state["length"].to(self.device)
+
+    def _begin_after(self, state: dict[str, Any]) -> None:
+        """New episodes in place of those of ``state``, which are lost."""
+        name = self.env.info.name
+        log.warning("%s does not repeat itself: new episodes begin, the numbers are approximate", name)
+        env: Any = self.env
+        self.obs = self._observe("obs", refuse_dead_ends(env.begin_after(state), env.info))
 
     def _step(self, buffers: Batch, t: int) -> Step:
         buffers.obs[t].copy_(self.obs)

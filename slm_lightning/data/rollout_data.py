@@ -30,8 +30,17 @@ class RolloutData(LightningDataModule):
     Each of several ``workers`` collects its own share of a round; frames are those of all together.
     """
 
-    def __init__(self, spec: Spec, keys: Keys, env: VectorEnv, workers: Workers | None = None):
+    def __init__(
+        self,
+        spec: Spec,
+        keys: Keys,
+        env: VectorEnv,
+        workers: Workers | None = None,
+        exact: bool = True,
+    ):
+        """With ``exact`` false the environments cannot be brought back, and begin new episodes."""
         super().__init__()
+        self.exact = exact
         self.spec, self.keys, self.env = spec, keys, env
         self.workers = workers or Workers()
         self.collector: Collector | None = None
@@ -73,6 +82,7 @@ class RolloutData(LightningDataModule):
             device,
             restored.get("collector"),
             self.workers.size,
+            self.exact,
         )
         params, gamma = self.spec.agent.memory, self.spec.agent.algorithm.gamma
         obs_dtype, seq_len = self.collector.obs_dtype, getattr(self.spec.agent.net, "seq_len", 1)

@@ -9,7 +9,7 @@ from slm_lightning.core import VectorEnv
 from slm_lightning.envs.atari import AtariGames, make_screen
 from slm_lightning.envs.envpool_backend import EnvPoolVectorEnv, with_pictures
 from slm_lightning.envs.gym_backend import GymVectorEnv
-from slm_lightning.envs.gym_backend import make_single as make_gym
+from slm_lightning.envs.gym_making import make_single as make_gym
 from slm_lightning.envs.playground_backend import PlaygroundEnv
 from slm_lightning.envs.torch_native import TorchVectorEnv
 from slm_lightning.errors import MissingError

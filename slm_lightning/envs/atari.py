@@ -21,7 +21,8 @@ from torch import Tensor
 
 from slm_lightning.core import EnvInfo, Keys, Step, Stream
 from slm_lightning.envs.action_log import ActionLog
-from slm_lightning.envs.gym_backend import ActionMap, explained
+from slm_lightning.envs.gym_backend import ActionMap
+from slm_lightning.envs.gym_making import explained
 from slm_lightning.errors import Problem, SpecError
 from slm_lightning.spec.families import atari_id
 from slm_lightning.spec.model import EnvParams, Fraction, Int, SpecModel
@@ -84,7 +85,7 @@ class AtariGames:
         skip = settings["frameskip"]
         self.envs.metadata = {"render_fps": FRAMES_PER_SECOND // skip}
         self.actions = ActionMap(self.envs.single_action_space)
-        self.log = ActionLog(self.num_envs)
+        self.log = ActionLog(self.num_envs, settings["stack_num"])
         self.seeding = np.zeros(self.num_envs, dtype=np.int64)
         """How often each sub-environment has been seeded since ``reset``."""
         self.lives = np.zeros(self.num_envs, dtype=np.int32)
@@ -109,7 +110,7 @@ class AtariGames:
         taken = self.actions(action)
         step = self._play(taken)
         stale = step.over & (len(self.log.actions) + 1 - self.log.begin >= RESEED_AFTER)
-        self.log.append(taken.astype(np.uint8), stale if stale.any() else None)
+        self.log.append(taken.astype(np.uint8), step, stale if stale.any() else None)
         if not stale.any():
             return step
         self.seeding += stale
@@ -124,7 +125,7 @@ class AtariGames:
         within = np.zeros(self.num_envs, dtype=bool)  # ends of games are no ends of what is replayed
         self.seeding = state["seeding"].numpy().copy()
         return self.log.replay(
-            state["log"], self._seed, lambda taken: (self._play(taken.astype(np.int64)).obs, within)
+            state["log"], self._seed, lambda taken: (self._play(taken.astype(np.int64)), within)
         )
 
     def _play(self, taken: np.ndarray) -> Step:

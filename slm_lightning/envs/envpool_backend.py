@@ -22,7 +22,8 @@ from torch import Tensor
 
 from slm_lightning.core import EnvInfo, Keys, Step, Stream
 from slm_lightning.envs.action_log import ActionLog
-from slm_lightning.envs.gym_backend import ActionMap, explained
+from slm_lightning.envs.gym_backend import ActionMap
+from slm_lightning.envs.gym_making import explained
 from slm_lightning.envs.wrappers import ObsMap
 from slm_lightning.errors import MissingError, SpecError
 from slm_lightning.spec.families import atari_id
@@ -90,7 +91,7 @@ class EnvPoolVectorEnv:
         """The pool in which the running episode of each sub-environment is played."""
         self.obs = np.zeros((self.num_envs, *self.info.obs_shape), self.to_array.space.dtype)
         self.lives = np.zeros(self.num_envs, dtype=np.int64)
-        self.log = ActionLog(self.num_envs)
+        self.log = ActionLog(self.num_envs, self.info.frame_stack)
 
     def reset(self) -> np.ndarray:
         """Starts the first episode of every sub-environment; ``obs [N, *obs_shape]``."""
@@ -104,7 +105,7 @@ class EnvPoolVectorEnv:
         taken = self.actions(action)
         step = self._play(np.ones(self.num_envs, dtype=bool), taken)
         stale = step.over & (len(self.log.actions) + 1 - self.log.begin >= RENEW_AFTER)
-        self.log.append(taken.astype(self.kept), stale if stale.any() else None)
+        self.log.append(taken.astype(self.kept), step, stale if stale.any() else None)
         if not step.over.any():
             return step
         self.home += stale
@@ -127,11 +128,11 @@ class EnvPoolVectorEnv:
             playing[rows] = True
             return self._begin(rows)
 
-        def step(taken: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            played = self._play(playing, taken.astype(self.actions.space.dtype))
-            return self._begin(played.over) if played.over.any() else played.obs, within
+        def play(taken: np.ndarray) -> tuple[Step, np.ndarray]:
+            step = self._play(playing, taken.astype(self.actions.space.dtype))
+            return step._replace(obs=self._begin(step.over)) if step.over.any() else step, within
 
-        return self.log.replay(state["log"], begin, step)
+        return self.log.replay(state["log"], begin, play)
 
     def _play(self, rows: np.ndarray, taken: np.ndarray) -> Step:
         """One step of the masked sub-environments; the arrays are those of all."""

@@ -19,6 +19,7 @@ import numpy as np
 from filelock import FileLock
 
 from slm_lightning.core import Keys, Stream
+from slm_lightning.envs.step_limit import StepLimit
 from slm_lightning.errors import StorageError
 from slm_lightning.files import atomically
 from slm_lightning.spec.model import EnvParams
@@ -42,14 +43,18 @@ class Baseline(NamedTuple):
 
 
 def random_baseline(
-    name: str, kwargs: Mapping[str, Any], cache: Path, make: Make | None = None
+    name: str,
+    kwargs: Mapping[str, Any],
+    cache: Path,
+    make: Make | None = None,
+    measured: Callable[[Make], Baseline] | None = None,
 ) -> Baseline | None:
     """The baseline of ``make()``, by default ``gymnasium.make(name, **kwargs)``: shipped, from
-    ``cache``, or measured now.
+    ``cache``, or measured now, by ``measured(make)``, by default ``measure``.
 
-    ``cache`` is a JSON file; it is written
-    under a lock, so sessions that run side by side measure once. It knows an environment by its name
-    and arguments only: delete the file when the code of an environment has changed.
+    ``cache`` is a JSON file; it is written under a lock, so sessions that run side by side measure
+    once. It knows an environment by its name and arguments only: delete the file when the code of an
+    environment has changed.
 
     Returns None, with a warning in the log, for an environment that cannot be made or played.
     Raises StorageError when the cache cannot be read or written.
@@ -61,7 +66,7 @@ def random_baseline(
         return shipped[key]
     try:
         cached = read_table(cache)
-        return cached[key] if key in cached else _measure_into(cache, key, make)
+        return cached[key] if key in cached else _measure_into(cache, key, make, measured or measure)
     except OSError as error:
         hint = "make its folder writable; it is kept in the folder of the record"
         raise StorageError(f"the random baselines in {cache} cannot be used: {error}", hint) from error
@@ -74,13 +79,15 @@ def reward_threshold(name: str) -> float | None:
     return None if found is None or found.reward_threshold is None else float(found.reward_threshold)
 
 
-def _measure_into(cache: Path, key: str, make: Make) -> Baseline | None:
+def _measure_into(
+    cache: Path, key: str, make: Make, measured: Callable[[Make], Baseline]
+) -> Baseline | None:
     cache.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{cache}.lock"):
         table = read_table(cache)
         if key not in table:
             try:
-                table[key] = measure(make)
+                table[key] = measured(make)
             except Exception as error:  # whatever a foreign environment raises, only strength is lost
                 log.warning("no random baseline for %s, its strength is n/a: %s", key, error)
                 return None
@@ -99,22 +106,24 @@ def arguments_of(env: EnvParams) -> dict[str, Any]:
     return {**(env.model_extra or {}), **{k: v for k, v in own.items() if v is not None}}
 
 
-def measure(make: Make) -> Baseline:
+def measure(make: Make, limit: float = 0) -> Baseline:
     """Plays up to 100 episodes with random actions from the action space, all from fixed seeds.
 
     The same numbers come out on every call. An episode is cut after 10 000 steps and counts with the
     return so far; no new episode starts after 200 000 steps, so an endless environment ends too.
 
-    Raises whatever ``make`` or the environment raises.
+    Raises whatever ``make`` or the environment raises. A step that takes longer than ``limit`` seconds
+    ends the process, where StepLimit may.
     """
-    keys = Keys(seed=0)
+    keys, each = Keys(seed=0), StepLimit(limit)
     returns: list[float] = []
     steps = 0
     env = make()
     try:
         env.action_space.seed(keys.seed_for(Stream.BASELINE))
         while len(returns) < EPISODES and steps < MAX_STEPS:
-            total_reward, length = _random_episode(env, keys.seed_for(Stream.BASELINE, len(returns)))
+            seed = keys.seed_for(Stream.BASELINE, len(returns))
+            total_reward, length = _random_episode(env, seed, each)
             returns.append(total_reward)
             steps += length
     finally:
@@ -122,12 +131,14 @@ def measure(make: Make) -> Baseline:
     return Baseline(float(np.mean(returns)), float(np.std(returns, ddof=1)), len(returns))
 
 
-def _random_episode(env: gymnasium.Env, seed: int) -> tuple[float, int]:
+def _random_episode(env: gymnasium.Env, seed: int, limit: StepLimit) -> tuple[float, int]:
     """Return and length of one episode that starts from ``seed``."""
-    env.reset(seed=seed)
+    with limit:
+        env.reset(seed=seed)
     total_reward, length, done = 0.0, 0, False
     while not done and length < MAX_EPISODE_STEPS:
-        _, reward, terminated, truncated, _ = env.step(env.action_space.sample())
+        with limit:
+            _, reward, terminated, truncated, _ = env.step(env.action_space.sample())
         total_reward += float(reward)
         length += 1
         done = terminated or truncated

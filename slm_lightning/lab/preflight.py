@@ -11,28 +11,59 @@ import torch
 from slm_lightning.core import EnvInfo, Keys
 from slm_lightning.data.rounds import least_steps, rounds
 from slm_lightning.envs import make_env
+from slm_lightning.envs.gym_making import is_well_known
+from slm_lightning.envs.walk import Look, look_closely
 from slm_lightning.errors import LabError, MissingError, Problem, SpecError
+from slm_lightning.lab.running.apart import apart
 from slm_lightning.nets.optim import make_optimizer
 from slm_lightning.registry import REGISTRY
 from slm_lightning.rl.schedules import lr_schedule
 from slm_lightning.spec.model import EnvParams, Spec
 from slm_lightning.spec.wording import listed
 
-
-def check(spec: Spec) -> EnvInfo:
-    """What the environment is like. Raises SpecError or MissingError, in one sentence, for whatever
-    would fail at the first step."""
-    info = look_at(spec.env)
-    check_agent(spec, info)
-    return info
+_seen: dict[str, Look] = {}
+"""What environments are like that have been looked at, by their section."""
 
 
-def look_at(env: EnvParams) -> EnvInfo:
-    """What the environment of section ``env`` is like, seen on one of it. Raises SpecError or
-    MissingError."""
-    made = make_env(env, Keys(0), num_envs=1)
-    made.close()
-    return made.info
+def check(spec: Spec) -> Look:
+    """What the environment is like, looked at anew. Raises SpecError or MissingError, in one sentence,
+    for whatever would fail at the first step."""
+    _seen.pop(_key(spec.env), None)
+    look = look_at(spec.env)
+    check_agent(spec, look.info)
+    return look
+
+
+def look_at(env: EnvParams) -> Look:
+    """What the environment of section ``env`` is like, seen on one of it; once for each section.
+
+    One that the lab's tests do not know is played at random, in a process that it may end. Raises
+    SpecError or MissingError.
+    """
+    key = _key(env)
+    if key not in _seen:
+        _seen[key] = _look(env)
+    return _seen[key]
+
+
+def _key(env: EnvParams) -> str:
+    """The section without what does not change the environment."""
+    return env.model_copy(update={"num_envs": 1, "max_frame": 1}).model_dump_json()
+
+
+def _look(env: EnvParams) -> Look:
+    if env.library != "gymnasium" or is_well_known(env):
+        made = make_env(env, Keys(0), num_envs=1)
+        made.close()
+        return Look(made.info)
+    return apart(env, look_closely, env)
+
+
+def doubts(look: Look) -> list[str]:
+    """What there is to say of an environment that cannot be brought back."""
+    if not look.doubt:
+        return []
+    return [f"env.name: {look.info.name} {look.doubt}; resume is approximate: it begins new episodes"]
 
 
 def check_agent(spec: Spec, env: EnvInfo) -> None:

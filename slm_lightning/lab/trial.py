@@ -18,10 +18,11 @@ import pandas as pd
 from slm_lightning.envs import make_single
 from slm_lightning.errors import LabError
 from slm_lightning.lab.analysis import session_scalars, trial_scalars
-from slm_lightning.lab.baselines import Baseline, arguments_of, random_baseline
+from slm_lightning.lab.baselines import Baseline, arguments_of, measure, random_baseline
 from slm_lightning.lab.preflight import devices_of, has_display, look_at
 from slm_lightning.lab.result import Result, SessionResult
 from slm_lightning.lab.running.admission import needs_of
+from slm_lightning.lab.running.apart import apart
 from slm_lightning.lab.running.job import Job, Outcome, Reached, Rung, Status
 from slm_lightning.lab.running.launch import Engine, Launcher
 from slm_lightning.lab.trial_record import RUN_STATUS, draw, store
@@ -34,6 +35,8 @@ from slm_lightning.spec.resolve import resolve
 from slm_lightning.tracking import RESOLVED, Courier, Record, RunInfo, flatten, read_rows
 from slm_lightning.tracking.creation import Kind
 
+EXACT, APPROXIMATE = "slm.exact", "approximate"
+"""The tag of a run whose environment cannot be brought back as it was."""
 DIFF_TAG = "slm.git.diff_sha256"
 ALONE = 0
 """Number of a trial that is not part of an experiment."""
@@ -50,6 +53,7 @@ class Trial:
         self.spec, self.record, self.session_ids = spec, record, session_ids
         self.run_id, self.name, self.mode = info.run_id, info.name, info.tags["slm.mode"]
         self.number = int(info.tags["slm.trial"])
+        self.exact = info.tags.get(EXACT) != APPROXIMATE
         self.baseline = _baseline(spec, record)
         self.outcomes: dict[int, Outcome] = {}
         """How sessions ended, by index; those that are here are not run again."""
@@ -70,6 +74,8 @@ class Trial:
         experiment, and one below it for each session."""
         provenance = provenance or Provenance.collect()
         tags = provenance.tags() | run_tags(spec, mode) | {"slm.trial": str(number)} | dict(tags or {})
+        if look_at(spec.env).doubt:
+            tags[EXACT] = APPROXIMATE
         params = {k: v for k, v in flatten(spec.to_dict()).items() if not k.startswith(OF_SEARCH)}
         name = f"{spec.name}_confirm" if mode == "confirm" else f"{spec.name}_t{number}"
 
@@ -132,7 +138,8 @@ class Trial:
 
     def jobs(self, device: str = "auto", rungs: Sequence[Rung] = ()) -> list[Job]:
         """The sessions that have not ended, to be run."""
-        needs = needs_of(self.spec, look_at(self.spec.env))
+        look = look_at(self.spec.env)
+        needs = needs_of(self.spec, look.info)
         return [
             Job(
                 spec=self.spec.to_dict(),
@@ -142,6 +149,7 @@ class Trial:
                 devices=devices_of(self.spec, self.number * len(self.session_ids) + s, device),
                 needs=needs,
                 rungs=tuple(rungs),
+                exact=self.exact and not look.doubt,
                 debug=self.mode == "dev",
                 render=self.mode == "dev" and has_display(),
             )
@@ -235,7 +243,8 @@ def code_changed(info: RunInfo) -> bool:
 def _baseline(spec: Spec, record: Record) -> Baseline | None:
     """What a random policy scores in the spec's environment."""
     env, cache = spec.env, record.root / "random_baselines.json"
-    return random_baseline(env.name, arguments_of(env), cache, partial(make_single, env))
+    measured = partial(apart, env, measure, limit=env.step_timeout)
+    return random_baseline(env.name, arguments_of(env), cache, partial(make_single, env), measured)
 
 
 def read_metrics(folder: Path) -> pd.DataFrame:

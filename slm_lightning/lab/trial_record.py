@@ -11,6 +11,7 @@ import pandas as pd
 from slm_lightning.callbacks import BEST
 from slm_lightning.lab import graphs
 from slm_lightning.lab.analysis import trial_curve
+from slm_lightning.lab.crash import CRASH
 from slm_lightning.lab.result import Result, SessionResult
 from slm_lightning.lab.running.job import Status
 from slm_lightning.spec.model import Spec
@@ -87,7 +88,7 @@ def _store_run(
     for name in ("graphs", "tables", checkpoints):
         if (folder / name).exists():
             record.log_artifacts(run_id, folder / name, name.partition("/")[0])
-    for file in (RESOLVED, "session.log"):
+    for file in (RESOLVED, "session.log", CRASH):
         if (folder / file).is_file() and (folder / file).stat().st_size:
             record.log_artifacts(run_id, folder / file)
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from slm_lightning.core import EnvInfo
+from slm_lightning.envs.walk import Look
 from slm_lightning.errors import LabError, MissingError, SpecError
-from slm_lightning.lab.preflight import check_agent, look_at, with_one_round
+from slm_lightning.lab.preflight import check_agent, doubts, look_at, with_one_round
 from slm_lightning.registry import REGISTRY
 from slm_lightning.spec.families import gone
 from slm_lightning.spec.load import (
@@ -113,7 +113,7 @@ class _Checker:
 
     def __init__(self, variables: Mapping[str, str]):
         self.variables = variables
-        self.seen: dict[str, EnvInfo | LabError] = {}
+        self.seen: dict[str, Look | LabError] = {}
 
     def file(self, file: Path) -> Iterator[Finding]:
         try:
@@ -132,7 +132,9 @@ class _Checker:
             spec = resolve(raw, REGISTRY)
             spec = spec if raw.native else with_one_round(spec)
             said = notes(raw, spec)
-            check_agent(spec, self.look_at(spec.env))
+            look = self.look_at(spec.env)
+            said += doubts(look)
+            check_agent(spec, look.info)
             if raw.native and spec.search:
                 said += _as_search(raw, spec)
         except MissingError as error:
@@ -143,7 +145,7 @@ class _Checker:
             return Finding(where, "cannot run", _lines(error), _names_what_is_gone(data), assumed)
         return Finding(where, "runs with notes" if said else "runs", said, assumed=assumed)
 
-    def look_at(self, env: EnvParams) -> EnvInfo:
+    def look_at(self, env: EnvParams) -> Look:
         """Raises SpecError or MissingError."""
         env = env.model_copy(update={"num_envs": 1, "max_frame": 1})
         key = env.model_dump_json()

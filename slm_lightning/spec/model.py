@@ -246,6 +246,8 @@ class EnvParams(SpecModel):
     """``module:Class`` of an environment of your own, which is then called ``name``."""
     vectorization_mode: Literal["sync", "async"] | None = None
     """Sub-environments in this process (sync, the default) or one process each (async)."""
+    step_timeout: NonNegative = 60.0
+    """Seconds that a vector step of Gymnasium environments may take; 0 for ever."""
 
     @model_validator(mode="before")
     @classmethod

@@ -10,7 +10,8 @@ from gymnasium import spaces
 
 from slm_lightning.core import Keys, Stream
 from slm_lightning.envs import make_env
-from slm_lightning.envs.gym_backend import ActionMap, GymVectorEnv, time_limit
+from slm_lightning.envs.gym_backend import ActionMap, GymVectorEnv
+from slm_lightning.envs.gym_making import time_limit
 from slm_lightning.errors import MissingError, SpecError
 from slm_lightning.rl.exploration import random_action
 from slm_lightning.spec.model import EnvParams

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -10,9 +12,17 @@ import pytest
 import torch
 
 from slm_lightning.errors import LabError, MissingError, SpecError
-from slm_lightning.lab.preflight import check, device_of, has_display, shortened
+from slm_lightning.lab.preflight import (
+    check,
+    device_of,
+    doubts,
+    has_display,
+    look_at,
+    shortened,
+)
 from slm_lightning.registry import REGISTRY
 from tests.conftest import make_spec
+from tests.envs.misbehaving import misbehaving
 from tests.envs.probes import probe
 
 
@@ -109,9 +119,59 @@ class TestCheck:
         )
         check(make_spec("PPO", net=net | {"lr_scheduler_spec": cycle | {"cycle_momentum": False}}))
 
-    def test_the_environment_is_closed(self) -> None:
-        check(make_spec("PPO", {"name": "tests/Closing-v0", "entry_point": f"{__name__}:Closing"}))
-        assert Closing.open == 0
+    def test_the_environment_is_closed(self, tmp_path: Path) -> None:
+        notes = tmp_path / "notes"
+        check(make_spec("PPO", misbehaving("none", notes=str(notes))))
+        assert Counter(notes.read_text().split()) == {"made": 3, "closed": 3}
+
+
+class TestUnknownEnvironment:
+    """One that the lab's tests do not know may do anything to its process."""
+
+    @pytest.mark.parametrize(
+        ("fault", "said"),
+        [
+            ("nan", "breaks the interface of Gymnasium: observation is not finite, in step 13"),
+            ("segfault", "ends the process that plays it: SIGSEGV"),
+            ("exit", "ends the process that plays it: exit 3"),
+            ("sleep", "hangs: a step took longer than 0.5 s (env.step_timeout)"),
+            ("spin", "hangs: a step took longer than 0.5 s (env.step_timeout)"),
+        ],
+    )
+    def test_it_is_refused(self, fault: str, said: str) -> None:
+        error = refusal(make_spec("PPO", misbehaving(fault, step_timeout=0.5)))
+        assert isinstance(error, MissingError)
+        assert str(error).startswith(f"tests/Misbehaving-v0 {said}")
+
+    def test_what_it_prints_is_not_seen(self, capfd: pytest.CaptureFixture[str]) -> None:
+        refusal(make_spec("PPO", misbehaving("segfault")))
+        assert capfd.readouterr() == ("", "")
+
+    def test_each_section_is_looked_at_once(self, tmp_path: Path) -> None:
+        notes = tmp_path / "notes"
+        env = {"name": "tests/Misbehaving-v0", "max_frame": 256, "num_envs": 2}
+        env |= misbehaving("none", notes=str(notes))
+        spec = make_spec("PPO", env)
+        check(spec)
+        made = notes.read_text().count("made")
+        assert look_at(spec.env.model_copy(update={"num_envs": 7})).info.num_envs == 1
+        assert notes.read_text().count("made") == made
+        look_at(spec.env.model_copy(update={"max_t": 5}))
+        assert notes.read_text().count("made") == 2 * made
+        check(spec)
+        assert notes.read_text().count("made") == 3 * made, "a run looks anew"
+
+    def test_an_unknown_key(self) -> None:
+        error = refusal(make_spec("PPO", misbehaving("none", gravity=9)))
+        assert isinstance(error, SpecError)
+        assert str(error).startswith("env.gravity: neither a key of env nor an argument of")
+
+    def test_one_that_does_not_repeat_itself_is_no_error(self) -> None:
+        look = check(make_spec("PPO", misbehaving("random")))
+        assert doubts(look) == [
+            "env.name: tests/Misbehaving-v0 does not repeat itself from its seed and actions: another"
+            " reward in step 4; resume is approximate: it begins new episodes"
+        ]
 
 
 class Text(gym.Env):
@@ -119,20 +179,6 @@ class Text(gym.Env):
 
     observation_space = gym.spaces.Box(-1, 1, (1,))
     action_space = gym.spaces.Text(3)
-
-
-class Closing(gym.Env):
-    """Counts those that are open."""
-
-    observation_space = gym.spaces.Box(-1, 1, (1,))
-    action_space = gym.spaces.Discrete(2)
-    open = 0
-
-    def __init__(self) -> None:
-        Closing.open += 1
-
-    def close(self) -> None:
-        Closing.open -= 1
 
 
 def _installed(env: Any) -> bool:

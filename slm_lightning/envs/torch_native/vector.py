@@ -14,7 +14,8 @@ from gymnasium import spaces
 from torch import Tensor
 
 from slm_lightning.core import EnvInfo, Keys, Step, Stream
-from slm_lightning.envs.gym_backend import ActionMap, explained, make_single, time_limit
+from slm_lightning.envs.gym_backend import ActionMap
+from slm_lightning.envs.gym_making import explained, make_single, time_limit
 from slm_lightning.envs.torch_native.acrobot import Acrobot
 from slm_lightning.envs.torch_native.cartpole import CartPole
 from slm_lightning.envs.torch_native.mountain_car import MountainCar, MountainCarContinuous

@@ -64,6 +64,8 @@ class Job:
     """Where a search gives it up unless it is good enough, by frame."""
     last_block: int | None = None
     """The round after which it stops, where not all are wanted."""
+    exact: bool = True
+    """Its environments can be brought back; else new episodes begin where it goes on."""
     render: bool = False
     """Show the training environment in a window."""
     debug: bool = False

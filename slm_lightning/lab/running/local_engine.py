@@ -24,7 +24,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from slm_lightning.errors import DivergedError, LabError, LostWorkerError
+from slm_lightning.errors import DivergedError, LabError, LostEnvError, LostWorkerError
 from slm_lightning.lab.running.admission import Machine
 from slm_lightning.lab.running.job import Job, Outcome, Reached, Status
 from slm_lightning.lab.running.launch import Killed
@@ -32,6 +32,8 @@ from slm_lightning.lab.running.launch import Killed
 PARTING_SECONDS = 5.0
 """How long the workers of a session may take to end when one of them has failed."""
 SAFE_PATH, OURS = "PYTHONSAFEPATH", "slm-lightning"
+HUNG = "SIGALRM"
+"""How a process ends in which a step of an environment takes too long."""
 _WORKER = "slm_lightning.lab.running.worker"
 
 
@@ -69,6 +71,9 @@ class LocalSession:
                 yield message
             else:
                 self.workers.remove(worker)
+                if message == Killed(HUNG):
+                    seconds = self.job.spec["env"]["step_timeout"]
+                    message = Outcome("failed", f"{overdue(seconds)}; session.log says where")
                 self.ended.append(message)
 
     def end(self) -> Outcome | Killed | None:
@@ -171,6 +176,11 @@ def _read(worker: Worker) -> Reached | Outcome | Killed | Lost:
     return Killed(_how(worker.process.exitcode or 0)) if message is None else message
 
 
+def overdue(seconds: float) -> str:
+    """What is said of a process that ended by ``HUNG``."""
+    return f"a step took longer than {seconds:g} s (env.step_timeout)"
+
+
 def _how(exitcode: int) -> str:
     """The name of the signal that ended a process, or its exit code."""
     return signal.Signals(-exitcode).name if exitcode < 0 else f"exit {exitcode}"
@@ -183,11 +193,13 @@ def _enter(job: Job, rank: int, pipe: Connection) -> None:
         del os.environ[SAFE_PATH]
     _die_with_parent()
     _write_output_to(Path(job.folder) / "session.log")
-    outcome: Outcome | Lost
+    outcome: Outcome | Lost | Killed
     try:
         outcome = _run(job, rank, pipe)
     except LostWorkerError as error:
         outcome = Lost(str(error))
+    except LostEnvError as error:
+        outcome = Killed(str(error))
     except LabError as error:
         status: Status = "diverged" if isinstance(error, DivergedError) else "failed"
         outcome = Outcome(status, "; ".join(filter(None, [str(error), error.hint])))
@@ -200,8 +212,10 @@ def _enter(job: Job, rank: int, pipe: Connection) -> None:
 def _run(job: Job, rank: int, pipe: Connection) -> Outcome:
     import torch
 
+    from slm_lightning.envs.step_limit import let_steps_kill
     from slm_lightning.lab.running.worker import run_session
 
+    let_steps_kill()
     torch.set_num_threads(1)  # sessions side by side must not fight over cores
 
     def report(frame: int, score: float) -> None:

@@ -24,7 +24,7 @@ from slm_lightning.lab.running.job import Job, Outcome, Reached
 from slm_lightning.lab.running.launch import Killed
 from slm_lightning.lab.running.local_engine import LocalSession, start_session, warm_up
 
-GROWING = ("metrics.jsonl", "session.log")
+GROWING = ("metrics.jsonl", "session.log", "crash.json")
 """Files that are only appended to, or start anew."""
 CHECKPOINTS = "checkpoints"
 """The folder of those that are written whole and renamed into place."""

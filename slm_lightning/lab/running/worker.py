@@ -18,6 +18,7 @@ from slm_lightning.core import Keys
 from slm_lightning.data.rollout_data import RolloutData
 from slm_lightning.data.workers import Workers
 from slm_lightning.envs import make_env
+from slm_lightning.lab.crash import crashes_told
 from slm_lightning.lab.running.distributed import Together, meet
 from slm_lightning.lab.running.job import Job, Outcome
 from slm_lightning.lab.running.rungs import Rungs
@@ -43,7 +44,7 @@ def run_session(job: Job, report: Callable[[int, float], None], rank: int = 0) -
     device, shown = job.devices[rank], job.render and workers.first
     env = make_env(spec.env, keys, render_mode="human" if shown else None, device=device)
     session = Session.build(spec, env.info, keys, workers)
-    data = RolloutData(spec, keys, env, workers)
+    data = RolloutData(spec, keys, env, workers, job.exact)
     folder = Path(job.folder)
     log = MetricLog(spec, folder / "metrics.jsonl")
     rungs = Rungs(job.rungs, log)
@@ -67,7 +68,8 @@ def run_session(job: Job, report: Callable[[int, float], None], rank: int = 0) -
             meet(workers, job)
         last = _last_checkpoint(folder / "checkpoints", rank)
         if last is None or not rungs.missed_in(last):
-            trainer.fit(session, datamodule=data, ckpt_path=last, weights_only=True)
+            with crashes_told(folder):
+                trainer.fit(session, datamodule=data, ckpt_path=last, weights_only=True)
     if rungs.missed:
         return Outcome("pruned", rungs.missed)
     return Outcome("done") if data.finished else Outcome("stopped", "asked to stop")

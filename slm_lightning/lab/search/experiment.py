@@ -203,7 +203,7 @@ class Experiment:
         data["meta"] = {**data["meta"], "seed": seed, **meta}
         raw = RawSpec(self.name, data, native=True)
         spec = resolve(raw, REGISTRY)
-        check_agent(spec, look_at(spec.env))
+        check_agent(spec, look_at(spec.env).info)
         role = "confirm" if meta else f"t{number}"
         return RawSpec(f"{self.name}_{role}", data, native=True), spec
 
