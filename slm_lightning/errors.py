@@ -73,7 +73,12 @@ class CrashError(SessionError):
 
 
 class LostEnvError(SessionError):
-    """The process of a sub-environment has died; the session may go on from its last checkpoint."""
+    """``who``, the process of a sub-environment, has died by ``how``; the session may go on from its
+    last checkpoint."""
+
+    def __init__(self, who: str, how: str):
+        super().__init__(f"{who} died: {how}")
+        self.who, self.how = who, how
 
 
 class DivergedError(LabError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import multiprocessing
 import os
 import signal
 import sys
@@ -58,16 +59,16 @@ class EnvProcesses(AsyncVectorEnv):
         try:
             yield
         except (EOFError, ConnectionError) as error:
-            raise LostEnvError(self._who_died()) from error
+            raise LostEnvError(*self._who_died()) from error
 
-    def _who_died(self) -> str:
+    def _who_died(self) -> tuple[str, str]:
         wait([process.sentinel for process in self.processes], PARTING_SECONDS)
         for index, process in enumerate(self.processes):
             if process.exitcode is not None:
                 code = process.exitcode
                 how = signal.Signals(-code).name if code < 0 else f"exit {code}"
-                return f"worker {index} died: {how}"
-        return "a worker closed its pipe"
+                return f"worker {index}", how
+        return "a worker", "it closed its pipe"
 
     def _raise_if_errors(self, successes: Any) -> None:
         failed = sum(not success for success in successes)
@@ -78,15 +79,16 @@ class EnvProcesses(AsyncVectorEnv):
 
 
 class _Mortal:
-    """Makes an environment in a process that does not outlive ``parent``, not even where the
-    environment hangs."""
+    """Makes an environment in a process that ends with whatever started it, which ends with ``owner``:
+    not even an environment that hangs outlives them."""
 
-    def __init__(self, make: Callable[[], gym.Env], parent: int):
-        self.make, self.parent = make, parent
+    def __init__(self, make: Callable[[], gym.Env], owner: int):
+        self.make, self.owner = make, owner
 
     def __call__(self) -> gym.Env:
-        if os.getpid() != self.parent and sys.platform == "linux":
+        if os.getpid() != self.owner and sys.platform == "linux":
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != self.parent:  # it died before it was said
-                os.kill(os.getpid(), signal.SIGKILL)
+            owner = multiprocessing.parent_process()
+            if owner is not None and not owner.is_alive():  # it died before that was said
+                os._exit(1)
         return self.make()

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ctypes
+import multiprocessing
 import os
 import re
 import signal
@@ -23,15 +24,16 @@ def misbehaving(fault: str, name: str = "Misbehaving", **keys: Any) -> dict[str,
 
 
 class Misbehaving(gym.Env):
-    """Ten steps, shown as they are counted; in step ``at`` since it was made something is wrong."""
+    """Ten steps, shown as they are counted; in step ``at`` since it was made something is wrong.
+    With a path ``stopped`` the first session to come there makes that file, and stops."""
 
     observation_space = spaces.Box(0, 10, (2,))
     action_space = spaces.Discrete(2)
     made: ClassVar[int] = 0
 
-    def __init__(self, fault: str, at: int = 13, notes: str | None = None):
+    def __init__(self, fault: str, at: int = 13, notes: str | None = None, stopped: str | None = None):
         Misbehaving.made += 1
-        self.fault, self.at, self.notes = fault, at, notes
+        self.fault, self.at, self.notes, self.stopped = fault, at, notes, stopped
         self.number = Misbehaving.made
         """Which it is of those that this process has made."""
         self.taken = self.resets = 0
@@ -53,6 +55,10 @@ class Misbehaving(gym.Env):
     def step(self, action):
         self.steps += 1
         self.taken += 1
+        in_session = multiprocessing.current_process().name.startswith("session")
+        if in_session and self.taken == self.at and self.stopped and not Path(self.stopped).exists():
+            Path(self.stopped).touch()
+            os.kill(os.getpid(), signal.SIGTERM)
         if self.fault == "random" and self.steps == 4:
             return self._obs(), float(os.urandom(1)[0] + 256 * self.number), False, False, {}
         if self.fault == "leak":

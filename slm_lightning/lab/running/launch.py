@@ -22,9 +22,11 @@ RESTARTS = 3
 
 @dataclass(frozen=True)
 class Killed:
-    """A session ended without a word; ``how`` is the signal's name, the exit code, or what was lost."""
+    """A session ended without a word, or because a process that it needs did; ``how`` is the signal's
+    name, the exit code, or what was lost."""
 
     how: str
+    who: str = "its process"
 
 
 class Running(Protocol):
@@ -131,6 +133,8 @@ class Launcher:
             return end
         if self.stop():
             return Outcome("stopped", "killed while stopping")
+        if end.who != Killed.who:
+            return Outcome("failed", f"{end.who} died: {end.how}, after {RESTARTS} restarts")
         return Outcome("failed", f"its process died {RESTARTS + 1} times, at last by {end.how}")
 
     def _ask_to_stop(self) -> None:

@@ -199,7 +199,7 @@ def _enter(job: Job, rank: int, pipe: Connection) -> None:
     except LostWorkerError as error:
         outcome = Lost(str(error))
     except LostEnvError as error:
-        outcome = Killed(str(error))
+        outcome = Killed(error.how, error.who)
     except LabError as error:
         status: Status = "diverged" if isinstance(error, DivergedError) else "failed"
         outcome = Outcome(status, "; ".join(filter(None, [str(error), error.hint])))
