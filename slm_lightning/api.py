@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from slm_lightning.errors import SpecError, UsageError
 from slm_lightning.lab.running.local_engine import warm_up
+from slm_lightning.lab.running.signals import deaf_to_hangup
 from slm_lightning.spec.load import RawSpec, load_spec
 
 Mode = Literal["train", "dev"]
@@ -176,13 +177,17 @@ def _run(trial: Any, device: str, say: Say):
     say(f"{trial.name}: run {trial.run_id[:8]} in {trial.record}")
     names = [f"{trial.name}_s{s}" for s in range(len(trial.session_ids))]
     bars = ProgressBars(names, trial.spec.env.max_frame)
-    try:
-        for session, outcome in trial.outcomes.items():
-            bars.ended(session, outcome)
-        return trial.run(Where().engine(), bars.update, device, bars.ended)
-    finally:
-        bars.close()
-        _say_what_waits(trial.record, say)
+    with deaf_to_hangup():
+        try:
+            for session, outcome in trial.outcomes.items():
+                bars.ended(session, outcome)
+            return trial.run(Where().engine(), bars.update, device, bars.ended)
+        except BaseException as error:
+            _note(error, trial.run_id)
+            raise
+        finally:
+            bars.close()
+            _say_what_waits(trial.record, say)
 
 
 def _search(experiment: Any, engine: Any, device: str, say: Say):
@@ -191,16 +196,23 @@ def _search(experiment: Any, engine: Any, device: str, say: Say):
 
     say(f"{experiment.name}: run {experiment.run_id[:8]} in {experiment.record}")
     watcher = SearchProgress(experiment.spec, experiment.study, say)
-    try:
-        stopped_by = experiment.run(engine, watcher, device)
-    except BaseException as error:
-        experiment.give_up("stopped" if isinstance(error, KeyboardInterrupt) else "failed")
-        raise
-    finally:
-        watcher.close()
-    result = close(experiment, stopped_by)
+    with deaf_to_hangup():
+        try:
+            stopped_by = experiment.run(engine, watcher, device)
+        except BaseException as error:
+            experiment.give_up("stopped" if isinstance(error, KeyboardInterrupt) else "failed")
+            _note(error, experiment.run_id)
+            raise
+        finally:
+            watcher.close()
+        result = close(experiment, stopped_by)
     _say_what_waits(experiment.record, say)
     return result
+
+
+def _note(error: BaseException, run_id: str) -> None:
+    """What is kept when the lab itself breaks off."""
+    error.add_note(f"what was done is kept; to go on: slm-lightning resume {run_id[:8]}")
 
 
 def _say_what_waits(record: Any, say: Say) -> None:

@@ -10,6 +10,8 @@ import click
 
 from slm_lightning.cli import reading, reproducing, running, sharing, specs, upkeep
 from slm_lightning.errors import LabError
+from slm_lightning.lab.running.signals import Preempted, preemptible
+from slm_lightning.limits import as_limit
 
 FOLDER_HELP = "The record lies in ./mlruns (or $SLM_MLRUNS), or on the server of $MLFLOW_TRACKING_URI."
 
@@ -41,25 +43,41 @@ def _in_one_sentence(debug: bool) -> Iterator[None]:
     except LabError as error:
         if debug:
             raise
-        click.echo(f"error: {error}", err=True)
-        if error.hint:
-            click.echo(error.hint, err=True)
+        _tell(error, error)
         sys.exit(error.exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        sys.exit(130)
+    except (click.Abort, KeyboardInterrupt) as error:
+        _tell_notes(error)
+        sys.exit(75 if isinstance(error, Preempted) else 130)
     except Exception as error:
         if debug:
             raise
+        if limit := as_limit(error):
+            _tell(limit, error)
+            sys.exit(limit.exit_code)
         click.echo(f"error: {type(error).__name__}: {error}", err=True)
         click.echo("this was not foreseen; add --debug to see where it happened", err=True)
+        _tell_notes(error)
         sys.exit(1)
+
+
+def _tell(known: LabError, error: BaseException) -> None:
+    click.echo(f"error: {known}", err=True)
+    if known.hint:
+        click.echo(known.hint, err=True)
+    _tell_notes(error)
+
+
+def _tell_notes(error: BaseException) -> None:
+    """What is known of an error where it passed by: which run it broke off."""
+    for note in getattr(error, "__notes__", ()):
+        click.echo(note, err=True)
 
 
 def main() -> None:
     """Entry point of ``slm-lightning``."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    with _in_one_sentence(debug=len(arguments) < len(sys.argv) - 1):
+    with _in_one_sentence(debug=len(arguments) < len(sys.argv) - 1), preemptible():
         sys.exit(cli(arguments, standalone_mode=False))

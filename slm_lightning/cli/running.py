@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from functools import partial
 
 import click
@@ -131,12 +133,21 @@ def resume(run, confirm, storage, engine, address, parallel, device, as_json) ->
 
 
 def _say(text: str) -> None:
-    click.echo(text, err=True)
+    _print(text, err=True)
+
+
+def _print(text: str, err: bool = False) -> None:
+    """Prints where somebody still reads; one who has gone ends no training."""
+    try:
+        click.echo(text, err=err)
+    except OSError:
+        stream = sys.stderr if err else sys.stdout
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # for what is still to be flushed
 
 
 def _finish(result, as_json: bool) -> None:
     """Prints what a run came to, and exits as it ended."""
-    click.echo(output.to_json(output.summary(result)) if as_json else output.report(result))
+    _print(output.to_json(output.summary(result)) if as_json else output.report(result))
     if result.status == "stopped" or (result.stopped_by and result.status != "done"):
         by = f" by {result.stopped_by}" if result.stopped_by else ""
         _say(f"stopped{by}; to go on: slm-lightning resume {result.run_id[:8]}")

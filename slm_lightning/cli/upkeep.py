@@ -8,6 +8,7 @@ from collections import Counter
 import click
 
 from slm_lightning import output
+from slm_lightning.lab.wording import WIDTH
 
 MARKS = {"ok": " ", "warning": "!", "problem": "✗"}
 """How the states of findings are shown."""
@@ -69,7 +70,7 @@ def _listing(findings) -> str:
         lines += ["", part] if lines else [part]
         if part == "libraries":
             fine = ", ".join(f"{each.name} {each.value}" for each in mine if each.state == "ok")
-            filled = textwrap.wrap(fine, output.WIDTH, break_on_hyphens=False)
+            filled = textwrap.wrap(fine, WIDTH, break_on_hyphens=False)
             lines += [f"    {line}" for line in filled]
             mine = [each for each in mine if each.state != "ok"]
         width = max((len(each.name) for each in mine), default=0)

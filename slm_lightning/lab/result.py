@@ -7,9 +7,12 @@ from typing import Any
 
 import pandas as pd
 
-from slm_lightning.errors import DivergedError, LabError, SessionError
+from slm_lightning.errors import DivergedError, IntegrityError, LabError, SessionError, StorageError
 from slm_lightning.lab import graphs
 from slm_lightning.lab.running.job import Outcome, Status
+
+KINDS: tuple[type[LabError], ...] = (DivergedError, StorageError, IntegrityError)
+"""What a session may end by that has an exit code of its own; all else is a SessionError."""
 
 
 @dataclass(frozen=True)
@@ -60,5 +63,12 @@ class Result:
         """The failure to report, or None when every session is done."""
         if self.status not in ("failed", "diverged"):
             return None
-        kind = DivergedError if self.status == "diverged" else SessionError
-        return kind(self.reason, f"the record is kept: slm-lightning show {self.run_id[:8]}")
+        ended = (session.outcome for session in self.sessions)
+        code = next(outcome.exit_code for outcome in ended if outcome.status == self.status)
+        kind = next((kind for kind in KINDS if kind.exit_code == code), SessionError)
+        run = self.run_id[:8]
+        return kind(
+            self.reason,
+            f"the record is kept: slm-lightning show {run}\n"
+            f"to go on from the last checkpoints: slm-lightning resume {run}",
+        )

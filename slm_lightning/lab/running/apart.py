@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 from collections.abc import Callable
 from functools import partial
 from multiprocessing.connection import Connection
@@ -13,8 +12,8 @@ from typing import Any, TypeVar
 from slm_lightning.errors import LabError, MissingError
 from slm_lightning.lab.running.local_engine import (
     HUNG,
-    _die_with_parent,
     _how,
+    begin_process,
     hidden_main,
     overdue,
     warm_up,
@@ -65,9 +64,7 @@ def _enter(pipe: Connection, work: Callable[[], Any]) -> None:
     """First function of the process."""
     from slm_lightning.envs.step_limit import let_steps_kill
 
-    os.setpgid(0, 0)  # a Ctrl-C in the terminal is for the parent
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    _die_with_parent()
+    begin_process()
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)

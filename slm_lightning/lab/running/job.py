@@ -15,6 +15,8 @@ class Outcome(NamedTuple):
 
     status: Status
     message: str = ""
+    exit_code: int = 0
+    """Of the error that ended it, where one did."""
 
 
 class Reached(NamedTuple):

@@ -8,6 +8,7 @@ killed, and hears of every end.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from slm_lightning.lab.running.signals import StopSignal
 
 RESTARTS = 3
 """How often a session whose process was killed goes on from its last checkpoint."""
+STOPPING = "stopping after this round; once more to stop at once\n"
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Launcher:
         self.waiting = deque[Job]()
         self.running = list[Running]()
         self.deaths = Counter[str]()
-        self.stop = StopSignal(first=self._ask_to_stop, again=self._kill)
+        self.stop = StopSignal(first=self._heard, again=self._kill)
 
     def add(self, jobs: Iterable[Job]) -> None:
         """Jobs to run, in this order, behind those that wait."""
@@ -92,8 +94,8 @@ class Launcher:
             self.running.remove(run)
 
     def run(self) -> StopSignal:
-        """Runs all jobs. SIGTERM or Ctrl-C lets running sessions finish their round; a second one kills
-        them. Returns the signal block, which tells whether one came."""
+        """Runs all jobs. SIGTERM, SIGUSR1 or Ctrl-C lets running sessions finish their round; a second
+        one kills them. Returns the signal block, which tells whether one came."""
         with self.stop, contextlib.ExitStack() as whatever_happens:
             whatever_happens.callback(self._kill)  # nothing is left running when this process fails
             while self.running or (self.waiting and not self.stop()):
@@ -136,6 +138,12 @@ class Launcher:
         if end.who != Killed.who:
             return Outcome("failed", f"{end.who} died: {end.how}, after {RESTARTS} restarts")
         return Outcome("failed", f"its process died {RESTARTS + 1} times, at last by {end.how}")
+
+    def _heard(self) -> None:
+        if self.running:
+            with contextlib.suppress(OSError):
+                os.write(2, STOPPING.encode())  # a print may be under way that the signal interrupted
+        self._ask_to_stop()
 
     def _ask_to_stop(self) -> None:
         for run in self.running:

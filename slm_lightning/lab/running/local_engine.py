@@ -14,7 +14,6 @@ import signal
 import sys
 import threading
 import time
-import traceback
 import types
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field
@@ -24,16 +23,21 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from slm_lightning.errors import DivergedError, LabError, LostEnvError, LostWorkerError
+from slm_lightning.errors import LostEnvError, LostWorkerError
 from slm_lightning.lab.running.admission import Machine
-from slm_lightning.lab.running.job import Job, Outcome, Reached, Status
+from slm_lightning.lab.running.job import Job, Outcome, Reached
 from slm_lightning.lab.running.launch import Killed
+from slm_lightning.lab.running.signals import as_a_session, held_back
+from slm_lightning.processes import be_given_up_first, end_with_parent
 
 PARTING_SECONDS = 5.0
 """How long the workers of a session may take to end when one of them has failed."""
 SAFE_PATH, OURS = "PYTHONSAFEPATH", "slm-lightning"
 HUNG = "SIGALRM"
 """How a process ends in which a step of an environment takes too long."""
+STOP_SECONDS = 5.0
+"""How long a session that is asked to stop may take; then what it did since its last checkpoint is
+dropped."""
 _WORKER = "slm_lightning.lab.running.worker"
 
 
@@ -93,9 +97,12 @@ class LocalSession:
     def ask_to_stop(self) -> None:
         for worker in self.workers:
             worker.process.terminate()
+        late = threading.Timer(STOP_SECONDS, self.kill)
+        late.daemon = True
+        late.start()
 
     def kill(self) -> None:
-        for worker in self.workers:
+        for worker in tuple(self.workers):
             worker.process.kill()
 
     def _part(self) -> None:
@@ -138,17 +145,13 @@ def start_session(job: Job) -> LocalSession:
 
 
 def warm_up() -> None:
-    """Starts the fork server, so that it imports while the caller still reads and checks specs. A
-    Ctrl-C in the terminal is not for it."""
-    with installed_only():
-        resource_tracker.ensure_running()  # first, because it unblocks the signal
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        with hidden_main(), installed_only():
-            _context()
-            forkserver.ensure_running()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    """Starts the fork server, so that it imports while the caller still reads and checks specs. No
+    signal to all processes of a terminal, or of a job of Slurm, is for it."""
+    with held_back(), installed_only():
+        resource_tracker.ensure_running()  # first, because it lets some signals through
+    with held_back(), hidden_main(), installed_only():
+        _context()
+        forkserver.ensure_running()
 
 
 def _start_worker(job: Job, rank: int) -> Worker:
@@ -157,7 +160,8 @@ def _start_worker(job: Job, rank: int) -> Worker:
         process = _context().Process(
             target=_enter, args=(job, rank, theirs), name=f"session-{job.session}-{rank}"
         )
-        process.start()
+        with held_back():
+            process.start()
     theirs.close()
     return Worker(process, ours)
 
@@ -188,10 +192,7 @@ def _how(exitcode: int) -> str:
 
 def _enter(job: Job, rank: int, pipe: Connection) -> None:
     """First function of a worker's process."""
-    os.setpgid(0, 0)  # a Ctrl-C in the terminal is for the parent, which then asks us
-    if os.environ.get(SAFE_PATH) == OURS:  # it was for the fork server, not for what we may start
-        del os.environ[SAFE_PATH]
-    _die_with_parent()
+    begin_process()
     _write_output_to(Path(job.folder) / "session.log")
     outcome: Outcome | Lost | Killed
     try:
@@ -200,12 +201,10 @@ def _enter(job: Job, rank: int, pipe: Connection) -> None:
         outcome = Lost(str(error))
     except LostEnvError as error:
         outcome = Killed(error.how, error.who)
-    except LabError as error:
-        status: Status = "diverged" if isinstance(error, DivergedError) else "failed"
-        outcome = Outcome(status, "; ".join(filter(None, [str(error), error.hint])))
     except BaseException as error:
-        traceback.print_exc()
-        outcome = Outcome("failed", f"{type(error).__name__}: {error}")
+        from slm_lightning.lab.running.reasons import failure
+
+        outcome = failure(error, job, job.devices[rank])
     pipe.send(outcome)
 
 
@@ -225,7 +224,21 @@ def _run(job: Job, rank: int, pipe: Connection) -> Outcome:
     return run_session(job, report, rank)
 
 
-def _die_with_parent() -> None:
+def begin_process() -> None:
+    """What a process that the fork server has started does first: it takes a process group of its own,
+    since a Ctrl-C in the terminal is for the lab, which then asks it; and it ends with the lab."""
+    os.setpgid(0, 0)
+    if os.environ.get(SAFE_PATH) == OURS:  # it was for the fork server, not for what we may start
+        del os.environ[SAFE_PATH]
+    _leave_fork_server()
+    _watch_parent()
+    end_with_parent()
+    be_given_up_first()
+    as_a_session()
+
+
+def _watch_parent() -> None:
+    """The lab is not the process that forked us, so the kernel says nothing of its end."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 
@@ -234,6 +247,14 @@ def _die_with_parent() -> None:
         os.killpg(0, signal.SIGKILL)  # with the environments that have processes of their own
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _leave_fork_server() -> None:
+    """Gives up what keeps the fork server alive, so that it ends with the lab, and this process with
+    it, whatever the session is busy with."""
+    server: Any = forkserver._forkserver
+    os.close(server._forkserver_alive_fd)
+    server._forkserver_alive_fd = server._forkserver_address = None
 
 
 def _write_output_to(path: Path) -> None:

@@ -1,14 +1,30 @@
-"""Ctrl-C and SIGTERM ask for an orderly end; a second one insists."""
+"""Signals that ask for an end: an orderly one at first, and at once where they insist.
+
+SIGTERM and SIGUSR1 (which Slurm sends before it takes a machine away) preempt, SIGINT is Ctrl-C. A
+terminal that is closed (SIGHUP) is no reason to end anything.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
+
+PREEMPTING = (signal.SIGTERM, signal.SIGUSR1)
+ASKING = (*PREEMPTING, signal.SIGINT)
+HEARD = (*ASKING, signal.SIGHUP)
+"""All that a run has an answer to."""
+
+
+class Preempted(KeyboardInterrupt):
+    """SIGTERM or SIGUSR1 came while no session could be asked to stop."""
 
 
 class StopSignal:
-    """Within its block, SIGTERM and SIGINT are remembered in ``received`` instead of raising.
+    """Within its block, SIGTERM, SIGUSR1 and SIGINT are remembered in ``received`` instead of raising,
+    and SIGHUP is ignored.
 
     ``first`` is called with the first signal, ``again`` with every later one. Outside the main thread,
     where Python takes no signal handlers, nothing is changed. A block within its own is part of it.
@@ -20,6 +36,7 @@ class StopSignal:
         self.first, self.again = first, again
         self.received: signal.Signals | None = None
         self.depth = 0
+        self.handlers = contextlib.ExitStack()
 
     def __call__(self) -> bool:
         """Whether a signal has come."""
@@ -27,23 +44,68 @@ class StopSignal:
 
     def __enter__(self) -> StopSignal:
         self.depth += 1
-        if self.depth > 1:
-            return self
-        self.before = {}
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self.before[number] = signal.signal(number, self._receive)
+        if self.depth == 1:
+            self.handlers.enter_context(_handling(ASKING, self._receive))
+            self.handlers.enter_context(deaf_to_hangup())
         return self
 
     def __exit__(self, *_) -> None:
         self.depth -= 1
-        if self.depth:
-            return
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
+        if self.depth == 0:
+            self.handlers.close()
 
     def _receive(self, number: int, frame) -> None:
         action = self.first if self.received is None else self.again
         self.received = signal.Signals(number)
         if action:
             action()
+
+
+@contextlib.contextmanager
+def preemptible() -> Iterator[None]:
+    """Within its block, SIGTERM and SIGUSR1 raise :class:`Preempted` where no StopSignal hears them."""
+
+    def preempt(number: int, frame) -> None:
+        raise Preempted(signal.Signals(number).name)
+
+    with _handling(PREEMPTING, preempt):
+        yield
+
+
+@contextlib.contextmanager
+def deaf_to_hangup() -> Iterator[None]:
+    """Within its block a terminal may be closed: SIGHUP is ignored."""
+    with _handling((signal.SIGHUP,), signal.SIG_IGN):
+        yield
+
+
+@contextlib.contextmanager
+def held_back() -> Iterator[None]:
+    """Within its block all these signals wait; processes that are started in it never get them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def as_a_session() -> None:
+    """Lets this process, started while signals were held back, hear them: SIGHUP is ignored, the others
+    end it until a StopSignal says otherwise."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    for number in ASKING:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HEARD)
+
+
+@contextlib.contextmanager
+def _handling(numbers: tuple[signal.Signals, ...], handler: Any) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
