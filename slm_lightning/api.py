@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from slm_lightning.errors import SpecError, UsageError
+from slm_lightning.errors import IntegrityError, SpecError, UsageError
 from slm_lightning.lab.running.local_engine import warm_up
 from slm_lightning.lab.running.signals import deaf_to_hangup
 from slm_lightning.spec.load import RawSpec, load_spec
@@ -96,6 +96,8 @@ def search(
 def resume(
     run: str,
     *,
+    extend: Mapping[str, Any] | None = None,
+    require_exact: bool = False,
     confirm: int | None = None,
     storage: str | None = None,
     where: Where | None = None,
@@ -103,15 +105,21 @@ def resume(
     say: Say = print,
 ):
     """Goes on with a trial or an experiment that was stopped, killed or failed, from the last
-    checkpoints of its sessions, to the same numbers as if it had never stopped. Arguments and result as
-    :func:`run` and :func:`search`; with ``confirm``, a finished experiment goes on with that.
+    checkpoints of its sessions, to the same numbers as if it had never stopped; what is done is
+    returned as recorded. Arguments and result as :func:`run` and :func:`search`; with ``confirm``, a
+    finished experiment goes on with that.
 
-    Raises UsageError where there is nothing to resume.
+    Args:
+        extend: a greater ``max_frame``, up to which the trial goes on, done or not.
+        require_exact: raise IntegrityError where code, libraries or machine have changed since it
+            began, instead of a warning and the tag ``slm.exact``.
     """
     warm_up()
+    from slm_lightning.lab.running.changed import changes
     from slm_lightning.lab.search.experiment import Experiment
+    from slm_lightning.lab.search.experiment_result import recorded
     from slm_lightning.lab.search.storage import open_storage
-    from slm_lightning.lab.trial import APPROXIMATE, EXACT, Trial, code_changed
+    from slm_lightning.lab.trial import APPROXIMATE, EXACT, Trial
     from slm_lightning.tracking import Record
 
     record = Record()
@@ -119,23 +127,42 @@ def resume(
     info = record.find(run)
     while info.parent is not None:
         info = record.get(info.parent)
-    if info.status == "FINISHED" and not (info.kind == "experiment" and confirm):
-        raise UsageError(f"{info.name} is done; nothing is left to resume")
+    if info.status == "FINISHED" and not extend and not (info.kind == "experiment" and confirm):
+        say(f"{info.name} is done: nothing to do")
+        is_trial = info.kind == "trial"
+        return Trial.recorded(info, record).result() if is_trial else recorded(info, record)
+    if info.kind == "trial" and not Trial.is_whole(info, record):
+        command = info.tags.get("mlflow.source.name", "slm-lightning run")
+        raise UsageError(f"{info.name} ended before it was begun", f"start it again: {command}")
     if info.tags.get(EXACT) == APPROXIMATE:
         say(
             "warning: its environment does not repeat itself; new episodes begin, and the numbers are"
             " approximate"
         )
-    if code_changed(info):
-        say(
-            "warning: the code has changed since it began; the numbers need not be those of an unbroken"
-            " run"
-        )
+    if changed := changes(info, record):
+        _warn(info, record, changed, require_exact, say)
+    if extend:
+        from slm_lightning.lab.extension import extend as extended
+
+        for doubt in extended(info, record, extend):
+            say(f"note: other numbers than with this budget from the start: {doubt}")
+        info = record.get(info.run_id)
     if info.kind == "trial":
         return _run(Trial.reopen(info, record), device, say)
     with closing((where or Where()).engine()) as engine:
         study = open_storage(storage, record.root)
         return _search(Experiment.reopen(info, record, study, confirm), engine, device, say)
+
+
+def _warn(info: Any, record: Any, changed: list[str], require_exact: bool, say: Say) -> None:
+    listing = "".join(f"\n  {change}" for change in changed)
+    if require_exact:
+        raise IntegrityError(
+            f"not as it was when {info.name} began:{listing}",
+            "go on without --require-exact, or bring back what it began with",
+        )
+    say(f"warning: the numbers need not be those of an unbroken run; changed since it began:{listing}")
+    record.set_tags(info.run_id, {"slm.exact": "false"})
 
 
 @dataclass(frozen=True)

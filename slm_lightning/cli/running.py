@@ -118,17 +118,40 @@ def search(
 
 @click.command()
 @click.argument("run", metavar="RUN_ID")
+@click.option(
+    "--extend",
+    "extend",
+    multiple=True,
+    metavar="max_frame=N",
+    help="Go on with a trial, done or not, up to so many frames.",
+)
+@click.option(
+    "--require-exact",
+    is_flag=True,
+    help="Refuse where code, libraries or machine have changed since it began.",
+)
 @_search_options
 @_common_options
-def resume(run, confirm, storage, engine, address, parallel, device, as_json) -> None:
+def resume(
+    run, extend, require_exact, confirm, storage, engine, address, parallel, device, as_json,
+) -> None:  # fmt: skip
     """Go on with an interrupted trial or search.
 
     One that was stopped, killed or failed comes to the same numbers as if it never was.
     """
     from slm_lightning import api
+    from slm_lightning.spec.load import parse_assignments
 
-    where = api.Where(engine, parallel, address)
-    result = api.resume(run, confirm=confirm, storage=storage, where=where, device=device, say=_say)
+    result = api.resume(
+        run,
+        extend=parse_assignments(extend, "--extend"),
+        require_exact=require_exact,
+        confirm=confirm,
+        storage=storage,
+        where=api.Where(engine, parallel, address),
+        device=device,
+        say=_say,
+    )
     _finish(result, as_json)
 
 

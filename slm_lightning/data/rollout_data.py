@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -17,6 +18,8 @@ from slm_lightning.data.rounds import least_steps
 from slm_lightning.data.workers import Workers
 from slm_lightning.spec.model import Spec
 
+KEPT_MEMORY = 64 * 2**20
+"""Bytes of a replay memory that a session which is done keeps, to be extended."""
 CHUNK = 64
 """Vector steps that are collected at once on their way into a replay memory."""
 
@@ -157,9 +160,15 @@ class RolloutData(LightningDataModule):
     def state_dict(self) -> dict[str, Any]:
         assert self.collector is not None
         state = {"rounds": self.rounds, "collector": self.collector.state_dict()}
-        if self.memory is not None and not self.finished:  # gigabytes that nothing will draw from
+        if self.memory is not None and (not self.finished or self._memory_bytes() <= KEPT_MEMORY):
             state["memory"] = self.memory.state_dict()
         return state
+
+    def _memory_bytes(self) -> int:
+        """About what the memory takes: mostly observations, of stacked ones the newest."""
+        assert self.collector is not None and self.memory is not None
+        env, size = self.env.info, self.collector.obs_dtype.itemsize
+        return len(self.memory) * (math.prod(env.obs_shape) // env.frame_stack * size + 64)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rounds, self.restored = state_dict["rounds"], state_dict

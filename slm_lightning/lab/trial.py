@@ -37,7 +37,6 @@ from slm_lightning.tracking.creation import Kind
 
 EXACT, APPROXIMATE = "slm.exact", "approximate"
 """The tag of a run whose environment cannot be brought back as it was."""
-DIFF_TAG = "slm.git.diff_sha256"
 ALONE = 0
 """Number of a trial that is not part of an experiment."""
 OF_SEARCH = ("search", "meta.search", "meta.max_trial")
@@ -232,12 +231,6 @@ def run_tags(spec: Spec, mode: str) -> dict[str, str]:
         "slm.algorithm": spec.agent.algorithm.name,
         "slm.seed": str(spec.meta.seed),
     }
-
-
-def code_changed(info: RunInfo) -> bool:
-    """Whether the code is not as it was when the run began."""
-    now = Provenance.collect().tags()
-    return any(info.tags.get(key) != now.get(key) for key in ("mlflow.source.git.commit", DIFF_TAG))
 
 
 def _baseline(spec: Spec, record: Record) -> Baseline | None:

@@ -88,7 +88,7 @@ def _store_run(
     for name in ("graphs", "tables", checkpoints):
         if (folder / name).exists():
             record.log_artifacts(run_id, folder / name, name.partition("/")[0])
-    for file in (RESOLVED, "session.log", CRASH):
+    for file in (RESOLVED, "metrics.jsonl", "session.log", CRASH):
         if (folder / file).is_file() and (folder / file).stat().st_size:
             record.log_artifacts(run_id, folder / file)
 

@@ -13,6 +13,12 @@ from slm_lightning.errors import UsageError
 from slm_lightning.provenance import NONE
 from slm_lightning.tracking import RESOLVED, Record, RunInfo
 
+DOUBTS = {
+    "approximate": "its environment did not repeat itself when it was looked at",
+    "false": "it was resumed with other code, libraries or machine than it began with",
+}
+"""What the tag ``slm.exact`` says."""
+
 
 class Place(NamedTuple):
     """Which session of which trial; a trial that is not looked at as part of a search has no number."""
@@ -46,8 +52,8 @@ class Original:
     machine: dict[str, Any]
     confirm: int
     """Sessions that repeated the winner of a search."""
-    exact: str
-    """``exact``, or why its numbers need not come again."""
+    doubt: str
+    """Why its numbers need not come again; empty where they must."""
     sessions: dict[Place, RunInfo]
 
     @classmethod
@@ -87,7 +93,7 @@ class Original:
             ),
             machine=json.loads(text("machine.json") or "{}"),
             confirm=int(run.tags.get("slm.confirm", 0)),
-            exact=run.tags.get("slm.exact", "exact"),
+            doubt=DOUBTS.get(run.tags.get("slm.exact", ""), ""),
             sessions=sessions_of(record, run),
         )
 

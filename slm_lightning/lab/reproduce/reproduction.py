@@ -140,8 +140,8 @@ def _conditions(
         lines = [f"code: commit {original.commit[:12]}{own}"]
         lines += [f"packages: those of then, not of now: {listed}"] if packages else []
     lines += [f"machine differs: {change}" for change in changes]
-    if original.exact != "exact":
-        lines.append(f"its numbers need not come again: {original.exact}")
+    if original.doubt:
+        lines.append(f"its numbers need not come again: {original.doubt}")
     return lines
 
 
@@ -187,4 +187,4 @@ def _reasons(
         reasons.append(f"code that has changed since: {', '.join(files)}")
     reasons += [f"package {change}" for change in packages]
     reasons += [f"machine: {change}" for change in changes]
-    return reasons if original.exact == "exact" else [*reasons, original.exact]
+    return [*reasons, original.doubt] if original.doubt else reasons

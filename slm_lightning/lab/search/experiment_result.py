@@ -12,6 +12,7 @@ from slm_lightning.lab.running.job import Status
 from slm_lightning.lab.search.experiment import Experiment
 from slm_lightning.lab.trial_record import RUN_STATUS
 from slm_lightning.lab.wording import count
+from slm_lightning.tracking import Record, RunInfo
 
 HEADLINES = ("score", "score_ci_low", "score_ci_high", "eval_score", "strength", "sample_efficiency")
 """Of the winner, or of its confirmation."""
@@ -72,6 +73,12 @@ def close(experiment: Experiment, stopped_by: str | None) -> SearchResult:
     except StorageError:
         record.finish(run_id, RUN_STATUS[status])
         return SearchResult(run_id, experiment.name, status, None, None, stopped_by)
+
+
+def recorded(info: RunInfo, record: Record) -> SearchResult:
+    """What an experiment that is done came to."""
+    report = write_report(record, info.run_id)
+    return SearchResult(info.run_id, info.name, "done", report.findings, report)
 
 
 def headlines(found: Findings) -> dict[str, float]:

@@ -57,7 +57,9 @@ class Killer:
         self.go_on()
         while killed < times:
             time.sleep(self.random.uniform(0, self.seconds))
-            if self.zygote.kill() == -9:
+            code = self.zygote.kill()
+            assert code in (0, -9), (self.zygote.folder / "out.txt").read_text()
+            if code == -9:
                 killed += 1
                 self.middle += any(self.record.root.glob("runs/*/checkpoints/ckpt-last.ckpt"))
             self.go_on()

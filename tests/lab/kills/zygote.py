@@ -30,7 +30,8 @@ class Zygote:
     def start(self, *arguments: object) -> None:
         """Starts a command; what it prints goes to ``out.txt`` in the folder."""
         assert self.process.stdin
-        print(json.dumps([str(argument) for argument in arguments]), file=self.process.stdin, flush=True)
+        words = [str(argument) for argument in arguments]
+        print(json.dumps(words), file=self.process.stdin, flush=True)
         self.pid = int(self._read())
 
     def wait(self) -> int:

@@ -234,7 +234,9 @@ def test_ctrl_c_while_the_graphs_are_drawn(
     assert set(states(record).values()) == {("FINISHED", "done")}
     assert "checkpoints/ckpt-best.ckpt" in record.artifacts(record.find("tiny_t0_s1").run_id)
     assert list((record.root / "runs").iterdir()) == []
-    assert lab("resume", "tiny_t0").err == "error: tiny_t0 is done; nothing is left to resume\n"
+    again = lab("resume", "tiny_t0")
+    assert (again.code, again.err) == (0, "tiny_t0 is done: nothing to do\n")
+    assert again.out == resumed.out
 
 
 def test_nothing_survives_a_killed_lab(record: Record, tmp_path: Path, spec_file: Path) -> None:
