@@ -1,0 +1,175 @@
+"""Who is killed, and how: nothing is left running, and exit code and record tell the truth."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from slm_lightning.tracking import Record
+from tests.support import PATIENCE, faulty, start_lab, tiny, wait_until, write_spec
+
+ENDLESS = 10**12
+TERM, INT, HUP, KILL, USR1 = (
+    *(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL),
+    signal.SIGUSR1,
+)
+
+
+class Lot:
+    """A trial of one session with environments in processes of their own, and all its processes."""
+
+    def __init__(self, record: Record, folder: Path):
+        spec = tiny(env={"max_frame": ENDLESS, "vectorization_mode": "async"})
+        self.record = record
+        self.lab = start_lab("run", write_spec(folder / "s.json", spec), "--sessions", 1, cwd=folder)
+        wait_until(self.rows, "the session writes rows")
+        self.all = psutil.Process(self.lab.pid).children(recursive=True)
+
+    def rows(self) -> int:
+        """Rows that the session has written."""
+        files = list(self.record.root.glob("runs/*/metrics.jsonl"))
+        return len(files[0].read_text().splitlines()) if files else 0
+
+    @property
+    def session(self) -> psutil.Process:
+        """The process of the session: it leads a group that is not the lab's."""
+        group = os.getpgid(self.lab.pid)
+        found = psutil.Process(self.lab.pid).children(recursive=True)
+        return next(one for one in found if os.getpgid(one.pid) == one.pid != group)
+
+    def send(self, who: str, number: signal.Signals) -> None:
+        match who:
+            case "session":
+                self.session.send_signal(number)
+            case "environment":
+                self.session.children()[0].send_signal(number)
+            case "lab":
+                self.lab.send_signal(number)
+            case "group":
+                os.killpg(self.lab.pid, number)
+
+    def goes_on(self) -> None:
+        """Waits until training goes on."""
+        self.all += psutil.Process(self.lab.pid).children(recursive=True)
+        before = self.rows()
+        wait_until(lambda: self.rows() > before + 3, "training goes on")
+
+    def end(self) -> tuple[int, str]:
+        """Exit code and last words of the lab, when nothing is left of it after 5 s."""
+        _, err = self.lab.communicate(timeout=PATIENCE)
+        _, alive = psutil.wait_procs(self.all, timeout=5)
+        assert not alive, [one.cmdline() for one in alive]
+        return self.lab.returncode, err
+
+    def status(self) -> set[tuple[str, str | None]]:
+        return {(run.status, run.tags.get("slm.status")) for run in Record().runs()}
+
+
+@pytest.fixture
+def lot(record: Record, tmp_path: Path) -> Iterator[Lot]:
+    lot = Lot(record, tmp_path)
+    yield lot
+    if lot.lab.poll() is None:
+        lot.lab.kill()
+
+
+STOPPED = {("KILLED", "stopped")}
+ASKED = [
+    *[(who, number, 75) for who in ("session", "lab", "group") for number in (TERM, USR1)],
+    *[("session", INT, 75), ("lab", INT, 130), ("group", INT, 130)],
+]
+IGNORED = [
+    *[(who, HUP) for who in ("session", "environment", "lab", "group")],
+    *[("environment", number) for number in (INT, USR1)],
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("who", "number", "code"), ASKED)
+def test_asked_to_stop(who: str, number: signal.Signals, code: int, lot: Lot) -> None:
+    lot.send(who, number)
+    ended, err = lot.end()
+    assert ended == code and "Traceback" not in err, err
+    assert "to go on: slm-lightning resume" in err
+    assert ("stopping after this round; once more to stop at once" in err) == (who != "session")
+    assert lot.status() == STOPPED
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("who", "number"), IGNORED)
+def test_not_meant_for_it(who: str, number: signal.Signals, lot: Lot) -> None:
+    before = lot.session.pid
+    lot.send(who, number)
+    lot.goes_on()
+    assert lot.session.pid == before
+    lot.lab.terminate()
+    assert lot.end()[0] == 75 and lot.status() == STOPPED
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("who", "number"), [("session", KILL), ("environment", KILL),
+                                             ("environment", TERM)])  # fmt: skip
+def test_killed_and_started_again(who: str, number: signal.Signals, lot: Lot) -> None:
+    before = lot.session.pid
+    lot.send(who, number)
+    wait_until(lambda: lot.session.pid != before, "another process goes on")
+    lot.goes_on()
+    lot.lab.terminate()
+    assert lot.end()[0] == 75 and lot.status() == STOPPED
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("who", ["lab", "group"])
+def test_killed_for_good(who: str, lot: Lot) -> None:
+    lot.send(who, KILL)
+    assert lot.end()[0] == -KILL
+    Record().sweep()
+    assert {status for status, _ in lot.status()} == {"KILLED"}
+
+
+@pytest.mark.slow
+def test_a_session_that_never_comes_back_to_python_ends_with_the_lab(
+    record: Record, tmp_path: Path
+) -> None:
+    """Stopped in its tracks, its own threads cannot see that the lab is gone; the kernel does."""
+    lot = Lot(record, tmp_path)
+    lot.session.suspend()
+    lot.lab.kill()
+    assert lot.end()[0] == -KILL
+
+
+def test_a_long_round_is_dropped_and_a_closed_terminal_ends_nothing(
+    record: Record, tmp_path: Path
+) -> None:
+    """One run: its readers go away, its terminal is closed, and Slurm wants the machine back in the
+    middle of a round that never ends."""
+    stuck = tmp_path / "stuck"
+    spec = tiny(env={"max_frame": ENDLESS, **faulty("sleep", session=0, once=str(stuck))})
+    lab = start_lab("run", write_spec(tmp_path / "s.json", spec), "--sessions", 1, cwd=tmp_path)
+    assert lab.stdout and lab.stderr
+    lab.stdout.close()
+    lab.stderr.close()
+    wait_until(stuck.exists, "the environment does not answer")
+    os.killpg(lab.pid, HUP)
+    lab.send_signal(USR1)
+    assert lab.wait(PATIENCE) == 75
+    assert {run.status for run in record.runs()} == {"KILLED"}
+    (session,) = record.children(record.find("tiny_t0").run_id)
+    assert session.tags["slm.reason"] == "killed while stopping"
+
+
+def test_resumed_twice_at_once(record: Record, tmp_path: Path) -> None:
+    spec = write_spec(tmp_path / "s.json", tiny(env={"max_frame": ENDLESS}))
+    lab = start_lab("run", spec, "--sessions", 1, cwd=tmp_path)
+    wait_until(lambda: list(record.root.glob("runs/*/metrics.jsonl")), "it trains")
+    second = start_lab("resume", "tiny_t0", cwd=tmp_path)
+    _, err = second.communicate(timeout=PATIENCE)
+    lab.kill()
+    lab.communicate(timeout=PATIENCE)
+    assert second.returncode == 9, err
+    assert f"is in use by process {lab.pid} on {os.uname().nodename} since 2" in err
