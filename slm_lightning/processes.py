@@ -8,9 +8,12 @@ import multiprocessing
 import os
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
+T = TypeVar("T")
 PR_SET_PDEATHSIG = 1
 GIVEN_UP_FIRST = 500
 """How much sooner than others Linux gives up a process when memory is short, of at most 1000."""
@@ -25,6 +28,15 @@ def end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None and not parent.is_alive():  # it ended before the kernel was asked
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def in_worker(make: Callable[[], T]) -> T:
+    """Makes an environment in a process of its own, which ends with the session's and leaves to that
+    what a signal to a whole job asks for."""
+    end_with_parent()
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+    return make()
 
 
 def be_given_up_first() -> None:

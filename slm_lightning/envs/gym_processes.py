@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import multiprocessing
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import wait
 from typing import Any
@@ -16,8 +13,8 @@ import gymnasium as gym
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 
 from slm_lightning.errors import LostEnvError
+from slm_lightning.processes import in_worker
 
-PR_SET_PDEATHSIG = 1
 PARTING_SECONDS = 5.0
 """How long the end of a process may stay hidden behind that of its pipe."""
 
@@ -86,9 +83,4 @@ class _Mortal:
         self.make, self.owner = make, owner
 
     def __call__(self) -> gym.Env:
-        if os.getpid() != self.owner and sys.platform == "linux":
-            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-            owner = multiprocessing.parent_process()
-            if owner is not None and not owner.is_alive():  # it died before that was said
-                os._exit(1)
-        return self.make()
+        return self.make() if os.getpid() == self.owner else in_worker(self.make)

@@ -1,0 +1,45 @@
+"""What processes ask of the kernel."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import psutil
+import pytest
+
+from slm_lightning.processes import GIVEN_UP_FIRST, be_given_up_first, end_with_parent
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux can be asked")
+
+
+def grandchild(pipe: Connection) -> None:
+    end_with_parent()
+    be_given_up_first()
+    pipe.send((os.getpid(), Path("/proc/self/oom_score_adj").read_text()))
+    signal.sigwait([])
+
+
+def child(pipe: Connection) -> None:
+    context = multiprocessing.get_context("fork")
+    context.Process(target=grandchild, args=(pipe,)).start()
+    signal.sigwait([])
+
+
+def test_a_process_ends_with_its_parent_and_is_given_up_first() -> None:
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=child, args=(theirs,))
+    process.start()
+    pid, score = ours.recv()
+    last = psutil.Process(pid)
+    assert int(score) == GIVEN_UP_FIRST > int(Path("/proc/self/oom_score_adj").read_text())
+    last.suspend()  # it cannot see for itself that its parent is gone
+    process.kill()
+    process.join()
+    _, alive = psutil.wait_procs([last], timeout=5)
+    assert not alive
