@@ -30,12 +30,13 @@ def end_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def in_worker(make: Callable[[], T]) -> T:
-    """Makes an environment in a process of its own, which ends with the session's and leaves to that
-    what a signal to a whole job asks for."""
-    end_with_parent()
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)
+def in_worker(make: Callable[[], T], session: int) -> T:
+    """Makes an environment; in another process than ``session``, so that this one ends with that, and
+    leaves to that what a signal to a whole job asks for."""
+    if os.getpid() != session:
+        end_with_parent()
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+            signal.signal(number, signal.SIG_IGN)
     return make()
 
 

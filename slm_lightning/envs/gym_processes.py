@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from multiprocessing.connection import wait
 from typing import Any
 
@@ -31,7 +32,7 @@ class EnvProcesses(AsyncVectorEnv):
     """One process for each of ``makers``. Raises LostEnvError where one of them has died."""
 
     def __init__(self, makers: Sequence[Callable[[], gym.Env]]):
-        mortal = [_Mortal(make, os.getpid()) for make in makers]
+        mortal = [partial(in_worker, make, os.getpid()) for make in makers]
         super().__init__(mortal, copy=False, autoreset_mode=AutoresetMode.DISABLED)
 
     def step(self, actions: Any) -> Any:
@@ -73,14 +74,3 @@ class EnvProcesses(AsyncVectorEnv):
         if told:
             index, _, error, trace = min(told, key=lambda one: one[0])
             raise Raised(index, error, trace)
-
-
-class _Mortal:
-    """Makes an environment in a process that ends with whatever started it, which ends with ``owner``:
-    not even an environment that hangs outlives them."""
-
-    def __init__(self, make: Callable[[], gym.Env], owner: int):
-        self.make, self.owner = make, owner
-
-    def __call__(self) -> gym.Env:
-        return self.make() if os.getpid() == self.owner else in_worker(self.make)
