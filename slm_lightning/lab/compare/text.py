@@ -44,7 +44,7 @@ def text(comparison: Comparison) -> str:
 
 def _table(rows: Sequence[tuple[str, Description, int]]) -> str:
     width = min(NAME, max(len(label) for label, _, _ in rows))
-    head = f"{'seeds':>5}  {'mean':>8}  {'95 % interval':<19}  {'IQM':>8}  {'worst':>8}"
+    head = f"{'seeds':>5}  {'mean':>8}  {'95 % interval':<19}  {'IQM':>8}  {'lowest':>8}"
     lines = [f"  {'':{width}}  {head}"]
     for label, sample, missing in rows:
         seeds = f"{sample.n}/{sample.n + missing}" if missing else str(sample.n)

@@ -223,6 +223,7 @@ def test_text_fits_the_terminal_and_has_every_number():
     page = text(comparison)
     assert max(map(len, page.splitlines())) <= WIDTH
     assert page.startswith("b is better than")
+    assert "worst" not in page, "of a loss the lowest seed is not"
     for number in ("200", "190.2 to 209.8", "+100", "88.47 to 111.5", "0.0079"):
         assert number in page
     assert all(f"{value:g}" in page for value in LOW + HIGH)
