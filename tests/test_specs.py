@@ -84,7 +84,7 @@ def test_a_shipped_spec(file):
     assert spec.env.name == ENVIRONMENTS[file.stem]
     assert spec.env.max_frame / spec.meta.log_frequency >= 100, "a curve, not a few points"
     assert resolve_dict(json.loads(json.dumps(spec.to_dict())), REGISTRY) == spec
-    info = check(spec)
+    info = check(spec).info
     assert (info.action.kind == "continuous") == (file.stem in CONTINUOUS)
 
 

@@ -33,6 +33,8 @@ class EnvProcesses(AsyncVectorEnv):
 
     def __init__(self, makers: Sequence[Callable[[], gym.Env]]):
         mortal = [partial(in_worker, make, os.getpid()) for make in makers]
+        servers = multiprocessing.get_context("forkserver")
+        servers.set_forkserver_preload([__name__])  # which a server imports once for all
         super().__init__(mortal, copy=False, autoreset_mode=AutoresetMode.DISABLED)
 
     def step(self, actions: Any) -> Any:

@@ -16,7 +16,14 @@ from slm_lightning.core import Keys, Stream
 from slm_lightning.data.evaluate import evaluate
 from slm_lightning.data.recall import Recall
 from slm_lightning.envs import make_env
-from slm_lightning.errors import IntegrityError, MissingError, RefusedError, SpecError, UsageError
+from slm_lightning.errors import (
+    CrashError,
+    IntegrityError,
+    MissingError,
+    RefusedError,
+    SpecError,
+    UsageError,
+)
 from slm_lightning.lab.bundle import open_bundle, read_weights
 from slm_lightning.lab.report.findings import findings
 from slm_lightning.registry import REGISTRY
@@ -30,6 +37,7 @@ from slm_lightning.tracking import RESOLVED, Record
 Which = Literal["best", "last"]
 TOGETHER = 32
 """Episodes that are played side by side where none is shown."""
+VIDEO = "without a window: --video replay.mp4"
 GIF: dict[str, Any] = {
     "codec": "gif",
     "pix_fmt_out": "pal8",
@@ -177,7 +185,7 @@ class Policy:
         """Raw returns ``[episodes]``; on the way a ``video`` file (mp4 or gif), or a window where the
         environment has one.
 
-        Raises MissingError where the environment cannot be rendered into a video.
+        Raises MissingError where the environment cannot be rendered into a video, or no window opens.
         """
         keys = self.keys(seed)
         keys.seed_generators(Stream.ENJOY)
@@ -188,6 +196,10 @@ class Policy:
                 return evaluate(
                     self.agent, self.normalizers, env, each, explore, camera if video else None
                 ).flatten()[:episodes]
+        except CrashError as error:
+            if not window:
+                raise
+            raise MissingError(f"no window shows it: {error}", VIDEO) from error
         finally:
             env.close()
 
@@ -220,9 +232,13 @@ class Camera:
         return self.shoot
 
     def shoot(self) -> None:
-        frame = self.env.render()
+        name = self.env.info.name
+        try:
+            frame = self.env.render()
+        except Exception as error:  # whatever the renderer misses, in a library of its own
+            raise MissingError(f"{name} cannot be rendered: {error}") from error
         if frame is None:
-            raise MissingError(f"{self.env.info.name} cannot be rendered")
+            raise MissingError(f"{name} cannot be rendered")
         if self.writer is None:
             assert self.path is not None
             self.writer = self._open(self.path, frame.shape)

@@ -17,6 +17,8 @@ import imageio.v3 as imageio
 import numpy as np
 import pytest
 import torch
+from gymnasium.envs.classic_control import CartPoleEnv
+from gymnasium.error import DependencyNotInstalled
 from PIL import Image
 
 from slm_lightning import load, run
@@ -185,6 +187,31 @@ class TestRefusals:
         assert (answer.code, answer.err) == (3, "error: probe/Counter-v0 cannot be rendered\n")
         assert not (tmp_path / "x.mp4").exists()
         assert load("tiny_t0").play(2, window=True).tolist() == load("tiny_t0").play(2).tolist()
+
+    @pytest.mark.parametrize(
+        ("video", "message", "hint"),
+        [
+            (True, "error: CartPole-v1 cannot be rendered: no renderer\n", ""),
+            (False, "error: no window shows it: CartPole-v1 raised ", "--video replay.mp4"),
+        ],
+    )
+    def test_a_renderer_that_is_missing(
+        self,
+        video: bool,
+        message: str,
+        hint: str,
+        lab: Lab,
+        finished_record: Record,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        def render(env: CartPoleEnv) -> None:
+            raise DependencyNotInstalled("no renderer")
+
+        monkeypatch.setattr(CartPoleEnv, "render", render)
+        monkeypatch.setenv("DISPLAY", ":0")
+        answer = lab("enjoy", "tiny_t0", *(["--video", tmp_path / "x.mp4"] if video else []))
+        assert answer.code == 3 and answer.err.startswith(message) and hint in answer.err
 
     @pytest.fixture
     def folder(

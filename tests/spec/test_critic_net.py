@@ -42,7 +42,7 @@ def test_without_it_the_critics_are_of_the_net():
     spec = resolved(set_at(CROSSQ, "agent.critic_net", None))
     assert spec.agent.critic_net is None
     assert resolve_dict(spec.to_dict(), REGISTRY) == spec
-    agent = REGISTRY.algorithms["CrossQ"].build(spec.agent, check(spec))
+    agent = REGISTRY.algorithms["CrossQ"].build(spec.agent, check(spec).info)
     assert agent.critics.q1.net.params.hid_layers == [16]
 
 

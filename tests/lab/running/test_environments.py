@@ -38,7 +38,7 @@ def no_child_is_left() -> bool:
     return all(any(word in str(p.cmdline()) for word in servers) for p in below)
 
 
-@pytest.mark.parametrize("mode", [{}, ASYNC], ids=["sync", "async"])
+@pytest.mark.parametrize("mode", [{}, pytest.param(ASYNC, marks=pytest.mark.slow)])
 def test_an_error_can_be_played_again(record: Record, mode: dict[str, Any]) -> None:
     env = faulty("raise", session=0, at=100, **mode)
     result = run(tiny(env=env, meta=ALONE), say=lambda text: None)
@@ -98,6 +98,7 @@ def test_a_dead_environment_worker_is_a_restart(record: Record, tmp_path: Path) 
     assert one.equals(other)
 
 
+@pytest.mark.slow
 def test_one_that_dies_again_and_again_is_named(record: Record) -> None:
     env = faulty("kill", session=0, **ASYNC)
     assert outcome(env) == ("failed", "worker 0 died: SIGKILL, after 3 restarts")
