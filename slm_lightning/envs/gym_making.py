@@ -18,6 +18,7 @@ from slm_lightning.envs.own import import_own
 from slm_lightning.envs.wrappers import ActionRepeat, FrameStack, Mapped, MaskedBox, ObsMap
 from slm_lightning.errors import LabError, MissingError, SpecError
 from slm_lightning.spec.model import EnvParams
+from slm_lightning.spec.wording import name_of
 
 log = logging.getLogger(__name__)
 
@@ -123,10 +124,12 @@ class explained:
                 f"similar ids: {', '.join(close)}" if close else "own environment? set env.entry_point"
             )
             return MissingError(f'environment "{name}" is not registered', similar)
-        unexpected = re.search(r"unexpected keyword argument '(\w+)'", str(error))
-        if isinstance(error, TypeError) and unexpected:
-            key = unexpected.group(1)
-            return SpecError.at(f"env.{key}", f"neither a key of env nor an argument of {name}")
+        given = list(self.params.model_extra or {})
+        unexpected = re.search(r"unexpected keyword argument '(.+?)'", str(error))
+        if isinstance(error, TypeError) and (unexpected or (given and "no arguments" in str(error))):
+            key = unexpected.group(1) if unexpected else given[0]
+            message = f"neither a key of env nor an argument of {name}"
+            return SpecError.at(f"env.{name_of(key)}", message)
         return MissingError(f"{name} cannot be made: {type(error).__name__}: {error}")
 
 

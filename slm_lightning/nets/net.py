@@ -103,11 +103,13 @@ def spectral_norm(net: Net) -> None:
     """Keeps the largest singular value of the last linear layer before the heads at 1, by one power
     iteration in each forward pass in train mode (T. Miyato et al., 2018).
 
-    Raises SpecError where the body has no linear layer.
+    Raises SpecError where the body has no linear layer, or one of zeros only.
     """
     linear = [module for module in net.body.modules() if isinstance(module, nn.Linear)]
     if not linear:
         raise SpecError.at("agent.algorithm.spectral_norm", "needs a linear hidden layer")
+    if not linear[-1].weight.any():
+        raise SpecError.at("agent.algorithm.spectral_norm", "cannot norm weights that all begin as 0")
     parametrizations.spectral_norm(linear[-1])
 
 

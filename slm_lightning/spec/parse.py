@@ -118,7 +118,7 @@ def _encodable(text: str) -> bool:
 
 
 def _syntax_error(where: str, line: int, column: int, form: Form, detail: str) -> SpecError:
-    detail = " ".join(detail.split())
+    detail = " ".join(detail.split()).removesuffix(" starting at")
     message = f"line {line}, column {column} is not valid {form}: {detail[:1].lower()}{detail[1:]}"
     return SpecError.at(where, message)
 

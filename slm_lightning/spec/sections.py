@@ -14,6 +14,7 @@ from slm_lightning.spec.wording import (
     closest,
     did_you_mean,
     dotted,
+    edits,
     expectation,
     listed,
     shown,
@@ -63,7 +64,7 @@ class Sections:
         if isinstance(section, dict) or (section is None and not required):
             return section
         if absent:
-            self._report_missing(path, "missing")
+            self._report_missing(path, "missing; expected a section")
         elif isinstance(section, list):
             self.report(path, "expected a section, not a list; SLM Lab 4 wrote lists, write the entry")
         else:
@@ -103,7 +104,8 @@ class Sections:
             return known[name]
         if key not in section:
             self._report_missing(where, f"missing {available}")
-            for misspelt in (other for other in section if similarity(other, key) >= 0.6):
+            own = {field for model in known.values() for field in model.model_fields}
+            for misspelt in (other for other in section.keys() - own if similarity(other, key) >= 0.6):
                 self.report(dotted(path, misspelt), f'unknown key, did you mean "{key}"?')
                 self._meant.add(where)
         elif not isinstance(name, str):
@@ -203,7 +205,8 @@ class Sections:
         required = {name for name, field in model.model_fields.items() if field.is_required()}
         for key in [key for key in section if key not in model.model_fields]:
             alike = [name for name in model.model_fields if similarity(key, name) >= LIKENESS]
-            near = closest(key, required - section.keys()) or closest(key, alike)
+            absent = [name for name in required - section.keys() if edits(key, name) <= 2]
+            near = closest(key, absent) or closest(key, alike)
             if near:
                 self.report(dotted(path, key), f'unknown key, did you mean "{near}"?')
                 self._meant.add(dotted(path, near))

@@ -152,7 +152,7 @@ class NetMaker:
         if init_fn and init_fn.startswith(("orthogonal", "xavier")):
             keys |= {key: dice.choice([None, 0.01, 1.0]) for key in gains}
         section = {"init_fn": init_fn, **dice.some(keys)}
-        if init_fn in ("normal_", "ones_"):  # from which plain gradient steps are too large
+        if self.image or init_fn in ("normal_", "ones_"):  # of which plain gradients are too large
             section["clip_grad_val"] = 0.5
         return section
 

@@ -122,7 +122,8 @@ class _Author:
             critic = agent["critic_net"]
         else:
             critic = agent["net"]
-        if self.name in ENTROPIC and critic.get("hid_layers") and not critic.get("weight_norm"):
+        linear = critic.get("hid_layers") and not critic.get("weight_norm")
+        if self.name in ENTROPIC and linear and critic["init_fn"] != "zeros_":
             algorithm |= self.dice.some({"spectral_norm": self.dice.maybe()})
         meta = self._meta()
         env = self._env(algorithm, meta.get("max_session", 1) if meta.get("distributed") else 1)

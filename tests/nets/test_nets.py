@@ -178,6 +178,11 @@ def test_spectral_norm_needs_a_hidden_layer():
         spectral_norm(Net(mlp(hid_layers=[]), (4,), [1]))
 
 
+def test_spectral_norm_of_zeros_is_nothing_to_divide_by():
+    with pytest.raises(SpecError, match=r"agent\.algorithm\.spectral_norm: .* all begin as 0"):
+        spectral_norm(Net(mlp(init_fn="zeros_"), (4,), [1]))
+
+
 def test_parametrised_layers_are_initialised_through_their_own_form():
     net = Net(mlp(), (4,), [1])
     spectral_norm(net)
