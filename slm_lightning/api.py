@@ -11,6 +11,7 @@ from typing import Any, Literal
 from slm_lightning.errors import IntegrityError, SpecError, UsageError
 from slm_lightning.lab.running.local_engine import warm_up
 from slm_lightning.lab.running.signals import deaf_to_hangup
+from slm_lightning.redact import conceal
 from slm_lightning.spec.load import RawSpec, load_spec
 
 Mode = Literal["train", "dev"]
@@ -353,7 +354,9 @@ def prepare(
 
     asked = {"meta.seed": seed, "meta.max_session": 1 if mode == "dev" else sessions}
     overrides = {**(overrides or {}), **{k: v for k, v in asked.items() if v is not None}}
+    conceal([variables, overrides])
     raw = load_spec(spec, name, variables, overrides)
+    conceal(raw.data)
     resolved = resolve(raw, REGISTRY)
     if not raw.native:
         resolved = with_one_round(resolved)

@@ -88,12 +88,19 @@ Lab = Callable[..., Answer]
 """``slm-lightning`` with these arguments, in this process."""
 
 
-def start_lab(*arguments: object, cwd: Path, **options: Any) -> subprocess.Popen[str]:
-    """``slm-lightning`` as a process of its own, the leader of a process group as in a terminal."""
+def start_lab(
+    *arguments: object,
+    cwd: Path,
+    path: str = str(REPOSITORY),
+    variables: Mapping[str, str] = {},
+    **options: Any,
+) -> subprocess.Popen[str]:
+    """``slm-lightning`` as a process of its own, the leader of a process group as in a terminal; with
+    Python's ``path``, and with further environment variables."""
     return subprocess.Popen(
         [Path(sys.executable).with_name("slm-lightning"), *map(str, arguments)],
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        env={**os.environ, "PYTHONPATH": path, **variables},
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -19,8 +19,8 @@ FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*
 MAX_LINES = 350
 
 LAYERS = [
-    {"core", "errors", "files", "processes", "redact"},
-    {"foreign"},
+    {"core", "errors", "files", "processes"},
+    {"redact", "foreign"},
     {"limits", "spec", "provenance"},
     {"rl"},
     {"nets"},

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import sys
+import traceback
 from collections.abc import Iterator
+from typing import Any
 
 import click
 
@@ -12,6 +15,7 @@ from slm_lightning.cli import reading, reproducing, running, sharing, specs, upk
 from slm_lightning.errors import LabError
 from slm_lightning.lab.running.signals import Preempted, preemptible
 from slm_lightning.limits import as_limit
+from slm_lightning.redact import redact
 
 FOLDER_HELP = "The record lies in ./mlruns (or $SLM_MLRUNS), or on the server of $MLFLOW_TRACKING_URI."
 
@@ -46,7 +50,8 @@ def _in_one_sentence(debug: bool) -> Iterator[None]:
         _tell(error, error)
         sys.exit(error.exit_code)
     except click.ClickException as error:
-        error.show()
+        error.show(text := io.StringIO())
+        click.echo(redact(text.getvalue()), err=True, nl=False)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt) as error:
         _tell_notes(error)
@@ -57,27 +62,39 @@ def _in_one_sentence(debug: bool) -> Iterator[None]:
         if limit := as_limit(error):
             _tell(limit, error)
             sys.exit(limit.exit_code)
-        click.echo(f"error: {type(error).__name__}: {error}", err=True)
+        _say(f"error: {type(error).__name__}: {error}")
         click.echo("this was not foreseen; add --debug to see where it happened", err=True)
         _tell_notes(error)
         sys.exit(1)
 
 
 def _tell(known: LabError, error: BaseException) -> None:
-    click.echo(f"error: {known}", err=True)
+    _say(f"error: {known}")
     if known.hint:
-        click.echo(known.hint, err=True)
+        _say(known.hint)
     _tell_notes(error)
 
 
 def _tell_notes(error: BaseException) -> None:
     """What is known of an error where it passed by: which run it broke off."""
     for note in getattr(error, "__notes__", ()):
-        click.echo(note, err=True)
+        _say(note)
+
+
+def _say(text: str) -> None:
+    click.echo(redact(text), err=True)
+
+
+def _show_traceback(*error: Any) -> None:
+    """What ``--debug`` shows."""
+    click.echo(redact("".join(traceback.format_exception(*error))), err=True, nl=False)
 
 
 def main() -> None:
     """Entry point of ``slm-lightning``."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    with _in_one_sentence(debug=len(arguments) < len(sys.argv) - 1), preemptible():
+    debug = len(arguments) < len(sys.argv) - 1
+    if debug:
+        sys.excepthook = _show_traceback
+    with _in_one_sentence(debug), preemptible():
         sys.exit(cli(arguments, standalone_mode=False))

@@ -9,6 +9,7 @@ from functools import partial
 import click
 
 from slm_lightning import output
+from slm_lightning.redact import redact
 
 
 def _together(*options):
@@ -156,7 +157,7 @@ def resume(
 
 
 def _say(text: str) -> None:
-    _print(text, err=True)
+    _print(redact(text), err=True)
 
 
 def _print(text: str, err: bool = False) -> None:

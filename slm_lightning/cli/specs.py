@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from slm_lightning import output
+from slm_lightning.redact import redact
 
 
 @click.command()
@@ -24,9 +25,9 @@ def validate(paths, variables, as_json) -> None:
 
     findings = check_paths(list(paths) or [Path("specs")], parse_assignments(variables, "-s"))
     if as_json:
-        click.echo(output.to_json([vars(finding) for finding in findings]))
+        click.echo(output.to_json(redact([vars(finding) for finding in findings])))
     else:
-        click.echo("\n".join([*map(str, findings), summary(findings)]))
+        click.echo(redact("\n".join([*map(str, findings), summary(findings)])))
     raise SystemExit(exit_code(findings))
 
 

@@ -22,6 +22,7 @@ from slm_lightning.core import Keys, Stream
 from slm_lightning.envs.step_limit import StepLimit
 from slm_lightning.errors import StorageError
 from slm_lightning.files import atomically
+from slm_lightning.redact import redact
 from slm_lightning.spec.model import EnvParams
 
 SHIPPED = Path(__file__).with_name("random_baselines.json")
@@ -89,15 +90,18 @@ def _measure_into(
             try:
                 table[key] = measured(make)
             except Exception as error:  # whatever a foreign environment raises, only strength is lost
-                log.warning("no random baseline for %s, its strength is n/a: %s", key, error)
+                log.warning(
+                    "no random baseline for %s, its strength is n/a: %s", key, redact(str(error))
+                )
                 return None
             write_table(cache, table)
     return table[key]
 
 
 def baseline_key(name: str, kwargs: Mapping[str, Any]) -> str:
-    """The environment's name, followed by its constructor arguments as JSON where it has any."""
-    return f"{name} {json.dumps(kwargs, sort_keys=True, default=str)}" if kwargs else name
+    """The environment's name, followed by its constructor arguments as JSON where it has any;
+    secrets are left out."""
+    return f"{name} {json.dumps(redact(kwargs), sort_keys=True, default=str)}" if kwargs else name
 
 
 def arguments_of(env: EnvParams) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from slm_lightning.lab.analysis import trial_curve
 from slm_lightning.lab.crash import CRASH
 from slm_lightning.lab.result import Result, SessionResult
 from slm_lightning.lab.running.job import Status
+from slm_lightning.redact import redact_file
 from slm_lightning.spec.model import Spec
 from slm_lightning.tracking import RESOLVED, Record
 from slm_lightning.tracking.record import Status as RunStatus
@@ -80,6 +81,9 @@ def _store_run(
     checkpoints: str = "checkpoints",
 ) -> None:
     folder = record.folder(run_id)
+    log = folder / "session.log"
+    if log.is_file():
+        redact_file(log)  # also what was written past Python, by libraries and processes
     (folder / "tables").mkdir(exist_ok=True)
     if len(table):
         table.to_csv(folder / "tables" / "metrics.csv", index=False)
@@ -88,9 +92,9 @@ def _store_run(
     for name in ("graphs", "tables", checkpoints):
         if (folder / name).exists():
             record.log_artifacts(run_id, folder / name, name.partition("/")[0])
-    for file in (RESOLVED, "metrics.jsonl", "session.log", CRASH):
-        if (folder / file).is_file() and (folder / file).stat().st_size:
-            record.log_artifacts(run_id, folder / file)
+    for file in (folder / RESOLVED, folder / "metrics.jsonl", log, folder / CRASH):
+        if file.is_file() and file.stat().st_size:
+            record.log_artifacts(run_id, file)
 
 
 def _write_curves(run_id: str, tables: list[pd.DataFrame], record: Record) -> None:

@@ -29,6 +29,7 @@ from slm_lightning.lab.running.job import Job, Outcome, Reached
 from slm_lightning.lab.running.launch import Killed
 from slm_lightning.lab.running.signals import as_a_session, held_back
 from slm_lightning.processes import be_given_up_first, end_with_parent
+from slm_lightning.redact import RedactedStream, conceal, redact
 
 PARTING_SECONDS = 5.0
 """How long the workers of a session may take to end when one of them has failed."""
@@ -193,6 +194,7 @@ def _how(exitcode: int) -> str:
 def _enter(job: Job, rank: int, pipe: Connection) -> None:
     """First function of a worker's process."""
     begin_process()
+    conceal(job.spec)
     _write_output_to(Path(job.folder) / "session.log")
     outcome: Outcome | Lost | Killed
     try:
@@ -205,6 +207,8 @@ def _enter(job: Job, rank: int, pipe: Connection) -> None:
         from slm_lightning.lab.running.reasons import failure
 
         outcome = failure(error, job, job.devices[rank])
+    if isinstance(outcome, Outcome):
+        outcome = outcome._replace(message=redact(outcome.message))
     pipe.send(outcome)
 
 
@@ -264,6 +268,7 @@ def _write_output_to(path: Path) -> None:
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)
+    sys.stdout, sys.stderr = RedactedStream(sys.stdout), RedactedStream(sys.stderr)
     faulthandler.enable(file=2)
 
 
