@@ -7,7 +7,7 @@ import math
 import time
 from collections import deque
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from lightning import LightningModule, Trainer
@@ -17,6 +17,7 @@ from slm_lightning.callbacks.state_hash import state_hash
 from slm_lightning.data.collector import Episode
 from slm_lightning.data.rollout_data import RolloutData
 from slm_lightning.errors import DivergedError, IntegrityError
+from slm_lightning.files import Appended
 from slm_lightning.session import Session
 from slm_lightning.spec.model import Spec
 
@@ -63,16 +64,15 @@ class MetricLog(AfterRound):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.started = time.monotonic() - self.elapsed
-        self.file: BinaryIO | None = None
+        self.file: Appended | None = None
         assert isinstance(pl_module, Session)
         if pl_module.workers.first:
             self._open()
 
     def _open(self) -> None:
-        self.file = self.path.open("ab")
-        if self.file.tell() < self.written:
+        self.file = Appended(self.path, self.written)
+        if self.file.is_short:
             raise IntegrityError(f"{self.path} is shorter than its checkpoint says")
-        self.file.truncate(self.written)
 
     def after_round(self, trainer: Trainer, session: Session, data: RolloutData) -> None:
         stride, frequency = self.frames_per_step, self.spec.meta.log_frequency
@@ -130,9 +130,8 @@ class MetricLog(AfterRound):
         rows[-1] |= {k: v for k, v in info.items() if k.startswith("eval/")}
         self.state = state_hash(self.state, session, data)
         lines: list[dict[str, Any]] = [*rows[:-1], {**rows[-1], "state": f"{data.rounds}:{self.state}"}]
-        self.file.writelines((json.dumps(line) + "\n").encode() for line in lines)
-        self.file.flush()
-        self.written = self.file.tell()
+        self.file.append("".join(json.dumps(line) + "\n" for line in lines).encode())
+        self.written = self.file.size
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if self.file is not None:

@@ -172,9 +172,10 @@ def _print(text: str, err: bool = False) -> None:
 def _finish(result, as_json: bool) -> None:
     """Prints what a run came to, and exits as it ended."""
     _print(output.to_json(output.summary(result)) if as_json else output.report(result))
-    if result.status == "stopped" or (result.stopped_by and result.status != "done"):
+    error = result.error()
+    if (result.stopped_by and result.status != "done") or (result.status == "stopped" and not error):
         by = f" by {result.stopped_by}" if result.stopped_by else ""
         _say(f"stopped{by}; to go on: slm-lightning resume {result.run_id[:8]}")
         raise SystemExit(130 if result.stopped_by == "SIGINT" else 75)
-    if error := result.error():
+    if error:
         raise error

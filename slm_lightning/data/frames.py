@@ -89,26 +89,34 @@ class FrameRing:
     def _row(self, position: Tensor, env: Tensor) -> Tensor:
         return (position % self.length) * self.num_envs + env
 
+    def since(self, first: Tensor) -> dict[str, Tensor]:
+        """The frames from those on that the observations at positions ``first [N]`` are made of, on the
+        CPU: one sub-environment after the other."""
+        first = (first - self.stack + 1).clamp(min=0)
+        frames = self.frames[self._places(first, self.written)]
+        return {"first": first.cpu(), "last": self.written.cpu(), "frames": frames.cpu()}
+
+    def put(self, frames: dict[str, Tensor]) -> None:
+        """Writes down what ``since`` gave, once more."""
+        device = self.frames.device
+        places = self._places(frames["first"].to(device), frames["last"].to(device))
+        self.frames[places] = frames["frames"].to(device)
+
+    def _places(self, first: Tensor, last: Tensor) -> Tensor:
+        """Where the frames of positions ``first .. last [N]`` of all sub-environments lie."""
+        count = (last - first + 1).clamp(min=0)
+        env = self.envs.repeat_interleave(count)
+        before = (count.cumsum(0) - count)[env]
+        return self._row(first[env] + torch.arange(len(env), device=env.device) - before, env)
+
     def state_dict(self) -> dict[str, Any]:
-        """The frames written so far, and where to go on."""
-        used = min(int(self.written.max()) + 1, self.length) * self.num_envs
-        return {
-            "frames": first(self.frames, used),
-            "written": self.written,
-            "age": self.age,
-            "latest": self.latest,
-        }
+        """Where to go on."""
+        return {"written": self.written, "age": self.age, "latest": self.latest}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         device = self.frames.device
-        self.frames[: len(state["frames"])] = state["frames"].to(device)
         self.written, self.age = state["written"].to(device), state["age"].to(device)
         self.latest = None if state["latest"] is None else state["latest"].to(device)
-
-
-def first(rows: Tensor, count: int) -> Tensor:
-    """The first ``count`` rows as a tensor of their own, because saving a part saves the whole."""
-    return rows if count == len(rows) else rows[:count].clone()
 
 
 def _words(rows: Tensor) -> Tensor:

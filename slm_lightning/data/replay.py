@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from slm_lightning.core import Batch, EnvInfo, Sample
-from slm_lightning.data.frames import FrameRing, first
+from slm_lightning.data.frames import FrameRing
 from slm_lightning.data.memory import PrioritizedReplay, Replay
 from slm_lightning.data.sequences import SequenceRows
 from slm_lightning.data.sum_tree import SumTree
@@ -152,22 +152,37 @@ class ReplayMemory:
         return returns, (row + m - 1) % self.steps, self.gamma**m
 
     def state_dict(self) -> dict[str, Any]:
-        """All that is kept; memory that was never written is not."""
-        used = min(self.head, self.steps)
-        columns = {name: first(getattr(self, name), used) for name in COLUMNS}
+        """What changes beside the ``rows`` that are added."""
         counters = {"head": self.head, "tail": self.tail, "sampled": self.sampled}
-        state = counters | columns | {"frames": self.frames.state_dict()}
-        sequences = self.sequences
-        return state if sequences is None else state | {"sequences": sequences.state_dict(used)}
+        return counters | {"frames": self.frames.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.head, self.tail, self.sampled = state["head"], state["tail"], state["sampled"]
-        for name in COLUMNS:
-            column = getattr(self, name)
-            column[: len(state[name])] = state[name].to(column.device)
         self.frames.load_state_dict(state["frames"])
+
+    def rows(self, since: int = 0) -> dict[str, Any]:
+        """What was added from vector step ``since`` on and can still be drawn, on the CPU, with all
+        that is needed to draw it."""
+        start = max(since, self.tail)
+        row = torch.arange(start, self.head, device=self.reward.device) % self.steps
+        columns = {name: column[row].cpu() for name, column in self._columns().items()}
+        first = self.position[start % self.steps] if len(row) else self.frames.written + 1
+        return {"start": start, "frames": self.frames.since(first), **columns}
+
+    def put(self, rows: dict[str, Any]) -> None:
+        """Writes down what ``rows`` gave, once more; the older ones come first."""
+        start, count = rows["start"], len(rows["reward"])
+        row = torch.arange(start, start + count, device=self.reward.device) % self.steps
+        for name, column in self._columns().items():
+            column[row] = rows[name].to(column.device)
+        self.frames.put(rows["frames"])
+
+    def _columns(self) -> dict[str, Tensor]:
+        """What is kept of each transition beside its observations, each ``[steps, N, ...]``."""
+        columns = {name: getattr(self, name) for name in COLUMNS}
         if self.sequences is not None:
-            self.sequences.load_state_dict(state["sequences"])
+            columns |= {"hidden": self.sequences.hidden, "ended": self.sequences.ended}
+        return columns
 
 
 class PrioritizedMemory(ReplayMemory):
@@ -223,7 +238,7 @@ class PrioritizedMemory(ReplayMemory):
 
     def state_dict(self) -> dict[str, Any]:
         used = min(self.head, self.steps) * self.num_envs
-        priority = first(self.tree.priority, used)
+        priority = self.tree.priority[:used].clone()
         return super().state_dict() | {"priority": priority, "highest": self.highest}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

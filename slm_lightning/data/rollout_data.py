@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import astuple
 from typing import Any, cast
 
 import torch
@@ -15,7 +16,9 @@ from slm_lightning.data.episodes import EpisodeMemory, best_episodes
 from slm_lightning.data.memory import OnPolicyCrossEntropy, PastEpisodes, Replay
 from slm_lightning.data.replay import ReplayMemory, make_memory
 from slm_lightning.data.rounds import least_steps
+from slm_lightning.data.segments import Segments
 from slm_lightning.data.workers import Workers
+from slm_lightning.errors import IntegrityError
 from slm_lightning.spec.model import Spec
 
 KEPT_MEMORY = 64 * 2**20
@@ -31,6 +34,7 @@ class RolloutData(LightningDataModule):
     generators from its own key, so a draw made between rounds cannot shift the next one.
 
     Each of several ``workers`` collects its own share of a round; frames are those of all together.
+    What a replay memory holds goes to disk in ``segments``; without them its state holds all of it.
     """
 
     def __init__(
@@ -40,12 +44,13 @@ class RolloutData(LightningDataModule):
         env: VectorEnv,
         workers: Workers | None = None,
         exact: bool = True,
+        segments: Segments | None = None,
     ):
         """With ``exact`` false the environments cannot be brought back, and begin new episodes."""
         super().__init__()
         self.exact = exact
         self.spec, self.keys, self.env = spec, keys, env
-        self.workers = workers or Workers()
+        self.workers, self.segments = workers or Workers(), segments
         self.collector: Collector | None = None
         self.memory: ReplayMemory | None = None
         """What is kept over rounds, where the spec names a replay memory or past episodes."""
@@ -95,7 +100,7 @@ class RolloutData(LightningDataModule):
         elif isinstance(params, PastEpisodes):
             self.memory = EpisodeMemory(params.past, *kept)
         if self.memory is not None and "memory" in restored:
-            self.memory.load_state_dict(restored["memory"])
+            self._refill(self.memory, restored["memory"])
         self.restored = None
         return RoundLoader(self)
 
@@ -159,19 +164,43 @@ class RolloutData(LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         assert self.collector is not None
-        state = {"rounds": self.rounds, "collector": self.collector.state_dict()}
-        if self.memory is not None and (not self.finished or self._memory_bytes() <= KEPT_MEMORY):
-            state["memory"] = self.memory.state_dict()
+        state = {"keys": astuple(self.keys), "rounds": self.rounds}
+        state |= {"collector": self.collector.state_dict()}
+        if self.memory is not None and (rows := self._rows(self.memory)) is not None:
+            state["memory"] = self.memory.state_dict() | {"rows": rows}
         return state
 
-    def _memory_bytes(self) -> int:
+    def _rows(self, memory: ReplayMemory) -> Any:
+        """What the memory holds: the names of its segments, or all of it where there are none. Segments
+        end with the session; a small memory then stays in its last checkpoint, so that it can be
+        extended, and of a large one nothing does."""
+        if self.finished and self._bytes(memory) > KEPT_MEMORY:
+            return None
+        return self.segments.state_dict() if self.segments and not self.finished else memory.rows()
+
+    def _bytes(self, memory: ReplayMemory) -> int:
         """About what the memory takes: mostly observations, of stacked ones the newest."""
-        assert self.collector is not None and self.memory is not None
+        assert self.collector is not None
         env, size = self.env.info, self.collector.obs_dtype.itemsize
-        return len(self.memory) * (math.prod(env.obs_shape) // env.frame_stack * size + 64)
+        return len(memory) * (math.prod(env.obs_shape) // env.frame_stack * size + 64)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Raises IntegrityError for the state of another session."""
+        if tuple(state_dict["keys"]) != astuple(self.keys):
+            raise IntegrityError(
+                "the checkpoint is of another session: its seed, session and worker are "
+                f"{tuple(state_dict['keys'])}, and not {astuple(self.keys)}",
+                "put the session's own checkpoint back, or start the run again",
+            )
         self.rounds, self.restored = state_dict["rounds"], state_dict
+
+    def _refill(self, memory: ReplayMemory, state: dict[str, Any]) -> None:
+        memory.load_state_dict(state)
+        if self.segments is not None and isinstance(state["rows"], list):
+            self.segments.load_state_dict(state["rows"])
+            self.segments.fill(memory)
+        else:
+            memory.put(state["rows"])
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         return batch  # it was made there

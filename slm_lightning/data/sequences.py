@@ -10,8 +10,6 @@ is remembered becomes 0, so that all rows of all sequences count.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -54,11 +52,3 @@ class SequenceRows:
         obs, next_obs = (x.view(*shape, *x.shape[2:]) for x in (obs, next_obs))
         seen = [Sequences(*parts) for parts in zip(obs, hidden, start)]
         return seen, [Sequences(*parts) for parts in zip(obs, hidden, start, next_obs)]
-
-    def state_dict(self, used: int) -> dict[str, Any]:
-        """The first ``used`` rows."""
-        return {"hidden": self.hidden[:used].clone(), "ended": self.ended[:used].clone()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        for column, saved in ((self.hidden, state["hidden"]), (self.ended, state["ended"])):
-            column[: len(saved)] = saved.to(column.device)

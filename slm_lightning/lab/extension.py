@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from slm_lightning.callbacks import LAST
+from slm_lightning.data import sealed
 from slm_lightning.data.memory import PastEpisodes, PrioritizedReplay
 from slm_lightning.data.rollout_data import KEPT_MEMORY, RolloutData
 from slm_lightning.errors import UsageError
@@ -104,7 +103,7 @@ def _bring_back(run_id: str, record: Record, spec: Spec) -> None:
 def _has_memory(checkpoint: Path, spec: Spec) -> bool:
     if not (spec.agent.memory.replay or isinstance(spec.agent.memory, PastEpisodes)):
         return True
-    return "memory" in torch.load(checkpoint, weights_only=True, mmap=True)[RolloutData.__qualname__]
+    return "memory" in sealed.load(checkpoint)[RolloutData.__qualname__]
 
 
 def _doubts(trial: Trial, record: Record) -> list[str]:

@@ -44,7 +44,9 @@ class ProgressBars:
 
     def update(self, job: Job, reached: Reached) -> None:
         """The session of ``job`` has come so far."""
-        index, (frame, score) = job.session, reached
+        index, (frame, score, warning) = job.session, reached
+        if warning:
+            self._print(f"{self.names[index]}: warning: {warning}")
         if self.live:
             bar = self.bars[index]
             if bar.n == 0:
@@ -58,8 +60,12 @@ class ProgressBars:
         if tenth > self.tenths[index]:
             self.tenths[index] = tenth
             frames = f"{frame:,}/{self.max_frame:,} frames"
-            with contextlib.suppress(OSError):  # a closed pipe must not end a training
-                print(f"{self.names[index]}  {frames}  {_shown(score)}", file=sys.stderr, flush=True)
+            self._print(f"{self.names[index]}  {frames}  {_shown(score)}")
+
+    def _print(self, line: str) -> None:
+        with contextlib.suppress(OSError):  # a closed pipe must not end a training
+            tqdm.write(line, file=sys.stderr)
+            sys.stderr.flush()
 
     def ended(self, session: int, outcome: Outcome) -> None:
         """Session ``session`` has ended, now or before this process went on with it."""
@@ -113,6 +119,8 @@ class SearchProgress:
         key = job.trial, job.session
         before = self.frames.get(key, 0)
         self.frames[key] = max(before, reached.frame)
+        if reached.warning:
+            self._print(f"t{job.trial} s{job.session}: warning: {reached.warning}")
         if self.bar is not None:
             self.bar.update(self.frames[key] - before)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 
 from slm_lightning.core import Keys, Stream
+from slm_lightning.data import sealed
 from slm_lightning.data.evaluate import evaluate
 from slm_lightning.data.recall import Recall
 from slm_lightning.envs import make_env
@@ -20,7 +20,6 @@ from slm_lightning.errors import (
     CrashError,
     IntegrityError,
     MissingError,
-    RefusedError,
     SpecError,
     UsageError,
 )
@@ -104,16 +103,11 @@ def _checked(files: Files) -> Files:
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """A checkpoint of the record: its ``state_dict`` and plain data. Raises IntegrityError where it is
     damaged, RefusedError where it asks for anything else to be made."""
+    checkpoint = sealed.load(path)
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         return {**checkpoint, "state_dict": dict(checkpoint["state_dict"])}
-    except pickle.UnpicklingError as error:
-        raise RefusedError(
-            f"{path} holds more than weights and was not loaded",
-            "it was not written by this lab; find out who did, and restore the file",
-        ) from error
-    except Exception as error:
-        raise IntegrityError(f"{path} cannot be loaded: {error}") from error
+    except (TypeError, KeyError, ValueError) as error:
+        raise IntegrityError(f"{path} holds no policy") from error
 
 
 class Policy:

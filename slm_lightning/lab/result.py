@@ -60,11 +60,11 @@ class Result:
         )
 
     def error(self) -> LabError | None:
-        """The failure to report, or None when every session is done."""
-        if self.status not in ("failed", "diverged"):
+        """The failure to report, or None when every session is done or was asked to stop."""
+        ended = [s.outcome for s in self.sessions if s.outcome.status == self.status]
+        code = next((outcome.exit_code for outcome in ended if outcome.exit_code), 0)
+        if self.status in ("done", "pruned") or (self.status == "stopped" and not code):
             return None
-        ended = (session.outcome for session in self.sessions)
-        code = next(outcome.exit_code for outcome in ended if outcome.status == self.status)
         kind = next((kind for kind in KINDS if kind.exit_code == code), SessionError)
         run = self.run_id[:8]
         return kind(

@@ -118,6 +118,7 @@ def test_a_restored_memory_goes_on_the_same(name):
     one.feedback(sample.place, torch.rand(2, 16))
     other = past_memory(sil_replay_name=name, use_cer=True)
     other.load_state_dict(one.state_dict())
+    other.put(one.rows())
     for steps in (1, 4, 30):
         batch = play.play(steps)
         samples = []
@@ -128,6 +129,7 @@ def test_a_restored_memory_goes_on_the_same(name):
             memory.feedback(samples[-1].place, samples[-1].reward)
         assert equal(*samples)
     assert equal(one.state_dict(), other.state_dict())
+    assert equal(one.rows(), other.rows())
 
 
 def test_a_uniform_draw_is_uniform_over_finished_episodes_whatever_their_errors():

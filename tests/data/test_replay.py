@@ -249,6 +249,7 @@ def test_a_restored_memory_goes_on_as_if_nothing_had_been(make, steps):
     one.feedback(sample.place, torch.randn(2, 16))
     other = make(use_cer=True)
     other.load_state_dict(one.state_dict())
+    other.put(one.rows())
     rest = play.play(25)
     for replay in (one, other):
         replay.add(rest)
@@ -258,3 +259,4 @@ def test_a_restored_memory_goes_on_as_if_nothing_had_been(make, steps):
         samples.append(replay.sample(3, 0.5))
     assert equal(*samples)
     assert equal(one.state_dict(), other.state_dict())
+    assert equal(one.rows(), other.rows())

@@ -108,7 +108,9 @@ def test_priorities_are_those_of_the_steps():
 def test_sequences_travel_in_the_checkpoint():
     one, other = played(33)[0], played(0)[0]
     other.load_state_dict(one.state_dict())
+    other.put(one.rows())
     assert equal(one.state_dict(), other.state_dict())
+    assert equal(one.rows(), other.rows())
     samples = []
     for replay in (one, other):
         torch.manual_seed(0)

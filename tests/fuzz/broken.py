@@ -113,9 +113,9 @@ RANGES: list[tuple[str, list[Any]]] = [
     ("alpha val_loss_coef explore_noise entropy_penalty_coef", [-0.001]),
     ("start_step end_step training_start_step", [-1, 2.5, 10**16]),
     (
-        "training_frequency time_horizon training_epoch training_iter minibatch_size batch_size max_size"
-        " max_frame max_t log_frequency eval_frequency policy_delay num_quantiles update_frequency frame"
-        " rnn_hidden_size",
+        "training_frequency time_horizon training_epoch training_iter minibatch_size batch_size"
+        " max_size max_frame max_t log_frequency eval_frequency policy_delay num_quantiles"
+        " update_frequency frame rnn_hidden_size",
         [0, -3, 1.5, 10**16, "0"],
     ),
     ("num_envs", [0, -1, 1_000_001, 0.5]),

@@ -23,6 +23,7 @@ from PIL import Image
 
 from slm_lightning import load, run
 from slm_lightning.core import Keys, Stream
+from slm_lightning.data import sealed
 from slm_lightning.data.evaluate import evaluate
 from slm_lightning.envs import make_env
 from slm_lightning.errors import IntegrityError, RefusedError
@@ -227,7 +228,7 @@ class TestRefusals:
         path.write_bytes(path.read_bytes()[:-500])
         answer = lab("enjoy", folder)
         assert (answer.code, answer.out) == (7, "")
-        assert answer.err.startswith(f"error: {path} cannot be loaded: ")
+        assert answer.err.startswith(f"error: {path} is damaged: ")
         assert len(answer.err.splitlines()) == 1
 
     def test_a_checkpoint_of_another_net(self, folder: Path) -> None:
@@ -242,7 +243,7 @@ class TestRefusals:
             def __reduce__(self) -> tuple[Any, ...]:
                 return os.mkdir, (str(tmp_path / "executed"),)
 
-        torch.save({"state_dict": Payload()}, folder / "checkpoints" / "ckpt-best.ckpt")
+        sealed.save({"state_dict": Payload()}, folder / "checkpoints" / "ckpt-best.ckpt")
         with pytest.raises(RefusedError, match="holds more than weights and was not loaded"):
             load(str(folder))
         assert not (tmp_path / "executed").exists()

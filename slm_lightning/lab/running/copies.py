@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from slm_lightning.callbacks import CHECKPOINT_SHARE, LAST
+from slm_lightning.callbacks import CHECKPOINT_SHARE, LAST, PREVIOUS, RESUME
 from slm_lightning.files import atomically
-from slm_lightning.lab.running.seat import CHECKPOINTS, CHUNK, GROWING, Mark, Stamp, Tail
+from slm_lightning.lab.running.seat import CHECKPOINTS, CHUNK, GROWING, Mark, Stamp, Tail, names_in
 
 
 class Copies:
@@ -20,7 +20,7 @@ class Copies:
     def __init__(self, folder: str):
         self.folder = Path(folder)
         self.checkpoints = self.folder / CHECKPOINTS
-        self.checkpoints.mkdir(exist_ok=True)
+        (self.checkpoints / RESUME).mkdir(parents=True, exist_ok=True)
         self.known: dict[str, Stamp] = {}
         """The checkpoints that are here, by what the seat calls them."""
         self.due = 0.0
@@ -28,7 +28,7 @@ class Copies:
 
     def parts(self) -> Iterator[tuple[str, bytes]]:
         """The files to begin with, in pieces and in order: name and content."""
-        kept = [f"{CHECKPOINTS}/{path.name}" for path in sorted(self.checkpoints.glob("[!.]*"))]
+        kept = [f"{CHECKPOINTS}/{name}" for name in names_in(self.checkpoints)]
         for name in (*GROWING, *kept):
             if (self.folder / name).is_file():
                 with (self.folder / name).open("rb") as file:
@@ -41,7 +41,7 @@ class Copies:
 
     @property
     def is_due(self) -> bool:
-        """Whether it is time for checkpoints: copying them takes at most a twentieth of the time."""
+        """Whether it is time for checkpoints: copying them takes at most a fiftieth of the time."""
         return time.monotonic() >= self.due
 
     def grow(self, tails: Mapping[str, Tail]) -> None:
@@ -60,7 +60,7 @@ class Copies:
         count when the block ends without an exception: all of them, or none."""
         begun = time.monotonic()
         missing = [name for name, stamp in files.items() if self.known.get(name) != stamp]
-        asides = {name: self.checkpoints / f".{name}.new" for name in missing}
+        asides = {name: _aside(self.checkpoints / name) for name in missing}
         try:
             yield asides
             self._settle(files, asides)
@@ -72,17 +72,23 @@ class Copies:
             self.due = now + (now - begun) / CHECKPOINT_SHARE
 
     def _settle(self, files: Mapping[str, Stamp], asides: Mapping[str, Path]) -> None:
-        """Puts what has arrived into place, ckpt-last at the end, and removes what is gone. The
-        journal, of which ckpt-last says how long it is at least, is on disk before."""
+        """Puts what has arrived into place, first what the others name and ckpt-last at the end, and
+        removes what is gone. The journal, of which ckpt-last says how long it is at least, is on disk
+        before."""
         for name in GROWING:
             if asides and (self.folder / name).is_file():
                 with (self.folder / name).open("rb") as file:
                     os.fsync(file.fileno())
-        for name, aside in sorted(asides.items(), key=lambda item: item[0] == LAST):
+        order = {f"{RESUME}/{PREVIOUS}": 1, LAST: 2}
+        for name, aside in sorted(asides.items(), key=lambda item: order.get(item[0], 0)):
             atomically(self.checkpoints / name, partial(os.replace, aside))
         for name in self.known.keys() - files.keys():
             (self.checkpoints / name).unlink(missing_ok=True)
         self.known = dict(files)
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.new")
 
 
 def _write(data: bytes, path: Path) -> None:

@@ -59,14 +59,6 @@ class Together(DDPStrategy):
         with talking():
             return super().reduce(*args, **kwargs)
 
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any | None = None
-    ) -> None:
-        """Every worker writes its own, down to the disk."""
-        self.checkpoint_io.save_checkpoint(checkpoint, filepath)
-        with open(filepath, "rb") as file:
-            os.fsync(file.fileno())
-
 
 class Place(ClusterEnvironment):
     """Tells Lightning that the processes are there already, and which of them this one is."""

@@ -11,19 +11,20 @@ Status = Literal["done", "stopped", "failed", "diverged", "pruned"]
 
 
 class Outcome(NamedTuple):
-    """How a session ended; ``message`` says why when it did not finish."""
+    """How a session ended; ``message`` says why when it did not finish, or what it had to put up with.
+    ``exit_code`` is that of the error that ended it, where one did."""
 
     status: Status
     message: str = ""
     exit_code: int = 0
-    """Of the error that ended it, where one did."""
 
 
 class Reached(NamedTuple):
-    """How far a session is."""
+    """How far a session is, and a sentence that the user should read now."""
 
     frame: int
     total_reward_ma: float
+    warning: str = ""
 
 
 class Rung(NamedTuple):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import math
 import multiprocessing
 import os
 import signal
@@ -86,7 +87,7 @@ class LocalSession:
         then say of their loss is no reason."""
         reasons = [end for end in self.ended if not isinstance(end, Lost)]
         for end in reasons:
-            if isinstance(end, Killed) or end.status in ("failed", "diverged"):
+            if isinstance(end, Killed) or end.exit_code or end.status == "failed":
                 self._part()
                 return end
         if self.workers:
@@ -221,11 +222,20 @@ def _run(job: Job, rank: int, pipe: Connection) -> Outcome:
     let_steps_kill()
     torch.set_num_threads(1)  # sessions side by side must not fight over cores
 
-    def report(frame: int, score: float) -> None:
-        if rank == 0:
-            pipe.send(Reached(frame, score))
+    latest = Reached(0, math.nan)
 
-    return run_session(job, report, rank)
+    def report(frame: int, score: float) -> None:
+        nonlocal latest
+        latest = Reached(frame, score)
+        if rank == 0:
+            pipe.send(latest)
+
+    def warn(sentence: str) -> None:
+        print(sentence, flush=True)
+        if rank == 0:
+            pipe.send(latest._replace(warning=sentence))
+
+    return run_session(job, report, rank, warn)
 
 
 def begin_process() -> None:

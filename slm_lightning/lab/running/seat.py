@@ -20,6 +20,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import NamedTuple
 
+from slm_lightning.callbacks import RESUME
 from slm_lightning.lab.running.job import Job, Outcome, Reached
 from slm_lightning.lab.running.launch import Killed
 from slm_lightning.lab.running.local_engine import LocalSession, start_session, warm_up
@@ -27,7 +28,7 @@ from slm_lightning.lab.running.local_engine import LocalSession, start_session, 
 GROWING = ("metrics.jsonl", "session.log", "crash.json")
 """Files that are only appended to, or start anew."""
 CHECKPOINTS = "checkpoints"
-"""The folder of those that are written whole and renamed into place."""
+"""The folder of those that are written whole and renamed into place, some in a folder of their own."""
 CHUNK = 32 * 2**20
 """Bytes of a file in one message."""
 BEAT = 0.5
@@ -96,7 +97,7 @@ class Seat:
         """Makes room for a session."""
         self.clear()
         for folder in (self.run / CHECKPOINTS, self.kept):
-            folder.mkdir(parents=True)
+            (folder / RESUME).mkdir(parents=True)
         return self.place
 
     @property
@@ -168,10 +169,10 @@ class Seat:
 
     def _stamps(self) -> dict[str, Stamp]:
         found = {}
-        for path in sorted((self.run / CHECKPOINTS).glob("[!.]*")):
+        for name in names_in(self.run / CHECKPOINTS):
             with suppress(FileNotFoundError):
-                stat = path.stat()
-                found[path.name] = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+                stat = (self.run / CHECKPOINTS / name).stat()
+                found[name] = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
         return found
 
     def _keep(self) -> dict[str, Stamp] | None:
@@ -182,6 +183,12 @@ class Seat:
             with suppress(FileNotFoundError):
                 (self.kept / name).hardlink_to(self.run / CHECKPOINTS / name)
         return before if before == self._stamps() else None
+
+
+def names_in(checkpoints: Path) -> list[str]:
+    """The files of a folder of checkpoints, but those that are being written."""
+    paths = [*checkpoints.glob("[!.]*"), *(checkpoints / RESUME).glob("[!.]*")]
+    return sorted(path.relative_to(checkpoints).as_posix() for path in paths)
 
 
 def tail_of(path: Path, mark: Mark) -> Tail | None:
@@ -213,7 +220,8 @@ def _heard(session: LocalSession) -> Reached | None:
     heard: list[Reached] = []
     while ready := set(wait([source for worker in session.workers for source in worker.sources], 0)):
         heard += session.hear(ready)
-    return heard[-1] if heard else None
+    warnings = [reached.warning for reached in heard if reached.warning]
+    return heard[-1]._replace(warning="; ".join(warnings)) if heard else None
 
 
 def _sweep() -> None:

@@ -8,14 +8,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning import Trainer
-from lightning.pytorch.plugins import TorchCheckpointIO
 from lightning.pytorch.plugins.environments import LightningEnvironment
 
-from slm_lightning.callbacks import LAST, Checkpoints, Evaluation, MetricLog, Progress, last_of
+from slm_lightning.callbacks import (
+    RESUME,
+    Checkpoints,
+    Evaluation,
+    MetricLog,
+    Progress,
+    newest_whole,
+)
 from slm_lightning.core import Keys
 from slm_lightning.data.rollout_data import RolloutData
+from slm_lightning.data.segments import Segments
 from slm_lightning.data.workers import Workers
 from slm_lightning.envs import make_env
 from slm_lightning.lab.crash import crashes_told
@@ -28,8 +34,14 @@ from slm_lightning.session import Session
 from slm_lightning.spec.resolve import resolve_dict
 
 
-def run_session(job: Job, report: Callable[[int, float], None], rank: int = 0) -> Outcome:
-    """Trains one session to its budget; ``report(frame, total_reward_ma)`` is called on the way.
+def run_session(
+    job: Job,
+    report: Callable[[int, float], None],
+    rank: int = 0,
+    warn: Callable[[str], None] = print,
+) -> Outcome:
+    """Trains one session to its budget; ``report(frame, total_reward_ma)`` is called on the way, and
+    ``warn`` with a sentence that the user should read now.
 
     Where the folder holds a ckpt-last, the session goes on from there, to the same end. Several workers
     who train one model each call this with their ``rank``.
@@ -44,8 +56,9 @@ def run_session(job: Job, report: Callable[[int, float], None], rank: int = 0) -
     device, shown = job.devices[rank], job.render and workers.first
     env = make_env(spec.env, keys, render_mode="human" if shown else None, device=device)
     session = Session.build(spec, env.info, keys, workers)
-    data = RolloutData(spec, keys, env, workers, job.exact)
     folder = Path(job.folder)
+    segments = Segments(folder / "checkpoints" / RESUME, rank)
+    data = RolloutData(spec, keys, env, workers, job.exact, segments)
     log = MetricLog(spec, folder / "metrics.jsonl")
     rungs = Rungs(job.rungs, log)
     options: dict[str, Any] = {}
@@ -58,7 +71,7 @@ def run_session(job: Job, report: Callable[[int, float], None], rank: int = 0) -
             log,
             rungs,
             Progress(log, report, stop, job.last_block),
-            Checkpoints(folder / "checkpoints", log),
+            Checkpoints(folder / "checkpoints", log, warn),
         ],
         detect_anomaly=job.debug,
         **options,
@@ -66,22 +79,13 @@ def run_session(job: Job, report: Callable[[int, float], None], rank: int = 0) -
     with stop:
         if workers.size > 1:
             meet(workers, job)
-        last = _last_checkpoint(folder / "checkpoints", rank)
+        last = newest_whole(folder / "checkpoints", workers, segments, warn)
         if last is None or not rungs.missed_in(last):
             with crashes_told(folder):
                 trainer.fit(session, datamodule=data, ckpt_path=last, weights_only=True)
     if rungs.missed:
         return Outcome("pruned", rungs.missed)
     return Outcome("done") if data.finished else Outcome("stopped", "asked to stop")
-
-
-def _last_checkpoint(folder: Path, rank: int) -> Path | None:
-    """The ckpt-last of a worker: for the others that of the same round as the first one's."""
-    last = folder / LAST
-    if rank == 0 or not last.is_file():
-        return last if last.is_file() else None
-    checkpoint = torch.load(last, weights_only=True, mmap=True)
-    return folder / last_of(rank, checkpoint["session"]["version"])
 
 
 def make_trainer(device: str, **options) -> Trainer:
@@ -91,7 +95,7 @@ def make_trainer(device: str, **options) -> Trainer:
     trainer = Trainer(
         accelerator="cpu" if kind == "cpu" else "gpu",
         devices="auto" if not alone else 1 if kind == "cpu" else [int(index or 0)],
-        plugins=[DirectCheckpointIO(), *([LightningEnvironment()] if alone else [])],
+        plugins=[LightningEnvironment()] if alone else [],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -107,16 +111,6 @@ def make_trainer(device: str, **options) -> Trainer:
 def _leave_signals() -> None:
     """In place of Lightning's handler of SIGTERM, which talks to the other workers in the midst of
     whatever they and we are saying, and so brings all to a standstill; StopSignal needs no help."""
-
-
-class DirectCheckpointIO(TorchCheckpointIO):
-    """Writes to disk without Lightning's copy of the whole file in memory: a replay memory may fill
-    gigabytes. Callers give a path of which nothing is lost when the writing is cut short."""
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
-    ) -> None:
-        torch.save(checkpoint, path)
 
 
 def quiet() -> None:

@@ -129,7 +129,7 @@ def test_a_stopped_session_goes_on_to_the_same_numbers(
     (session,) = record.children(record.find("tiny_t0").run_id)
     assert (session.status, session.tags["slm.status"]) == ("KILLED", "stopped")
     names = [path for path in record.artifacts(session.run_id) if "worker" in path]
-    assert names == ["checkpoints/ckpt-last.worker-1.round-7.ckpt"]
+    assert "checkpoints/ckpt-last.worker-1.round-7.ckpt" in names
     resumed = resume("tiny_t0", say=lambda text: None)
     undisturbed = run(spec_of(env=env), say=lambda text: None)
     assert_same_numbers(resumed, undisturbed, record)

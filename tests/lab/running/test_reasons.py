@@ -33,8 +33,9 @@ def test_a_gpu_that_is_full() -> None:
     ("error", "status", "code", "kind"),
     [
         (DivergedError("the loss is nan", "calmer"), "diverged", 5, DivergedError),
-        (StorageError("the disk is full"), "failed", 6, StorageError),
-        (OSError(errno.EMFILE, "no"), "failed", 6, StorageError),
+        (StorageError("the disk is full"), "stopped", 6, StorageError),
+        (OSError(errno.EMFILE, "no"), "stopped", 6, StorageError),
+        (OSError(errno.ENOSPC, "no"), "stopped", 6, StorageError),
         (IntegrityError("another file"), "failed", 7, IntegrityError),
     ],
 )

@@ -27,7 +27,7 @@ from slm_lightning.lab.running.copies import Copies
 from slm_lightning.lab.running.job import Job, Outcome
 from slm_lightning.lab.running.launch import Killed
 from slm_lightning.lab.running.remote_session import Held, RemoteSession
-from slm_lightning.lab.running.seat import Mark, Seat, Tail, tail_of
+from slm_lightning.lab.running.seat import Mark, Seat, Tail, names_in, tail_of
 from slm_lightning.lab.trial import read_metrics
 from slm_lightning.registry import REGISTRY
 from slm_lightning.spec.load import raw_spec
@@ -102,7 +102,7 @@ def left(job: Job) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
     """The rows of a session, and both its checkpoints."""
     folder = Path(job.folder)
     kept = [folder / "checkpoints" / f"ckpt-{which}.ckpt" for which in ("best", "last")]
-    assert sorted((folder / "checkpoints").iterdir()) == kept
+    assert sorted((folder / "checkpoints").glob("[!.]*")) == kept
     return numbers(read_metrics(folder)), [stored_state(path) for path in kept]
 
 
@@ -220,7 +220,7 @@ def take(seat: Seat, copies: Copies, meanwhile: Callable[[], None] = lambda: Non
 
 
 def content(copies: Copies) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in copies.checkpoints.iterdir()}
+    return {name: (copies.checkpoints / name).read_bytes() for name in names_in(copies.checkpoints)}
 
 
 def renew(path: Path, data: bytes) -> None:
