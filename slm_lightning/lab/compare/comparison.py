@@ -186,6 +186,13 @@ def by_environment(found: Sequence[Contender]) -> dict[str, list[Contender]]:
     return groups
 
 
+def budget(group: Sequence[Contender]) -> str:
+    """For how long these trained: ``10 000 frames``, or ``2 000 to 4 000 frames``."""
+    frames = [contender.max_frame for contender in group]
+    least, most = min(frames), max(frames)
+    return count(most, "frame") if least == most else f"{number(least, 15)} to {count(most, 'frame')}"
+
+
 def judge(pairs: Sequence[tuple[Contender, Contender]], metric: str) -> tuple[Difference, ...]:
     """The differences of these pairs, each with a verdict that counts with all the others."""
     measured = [(_measure(*pair), _hindrance(*pair)) for pair in pairs]

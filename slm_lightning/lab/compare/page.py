@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from slm_lightning.lab.compare import curves as compare_graphs
-from slm_lightning.lab.compare.comparison import Comparison
+from slm_lightning.lab.compare.comparison import Comparison, budget
 from slm_lightning.lab.pages import render
 
 TONES = {"better": "good", "higher": "good", "worse": "bad", "lower": "bad"}
@@ -40,7 +40,7 @@ def _group(comparison: Comparison, environment: str) -> dict[str, Any]:
     runs = comparison.environments[environment]
     return {
         "environment": environment,
-        "max_frame": runs[0].max_frame,
+        "budget": budget(runs),
         "runs": [(c, comparison.descriptions[c]) for c in runs],
         "differences": [d for d in comparison.differences if d.reference is runs[0]],
         "seeds": compare_graphs.seed_scores(runs, comparison.descriptions, comparison.metric),

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from slm_lightning.lab.compare.comparison import Comparison, Difference, signed
+from slm_lightning.lab.compare.comparison import Comparison, Difference, budget, signed
 from slm_lightning.lab.compare.environments import Overall
 from slm_lightning.lab.compare.inference import Description
 from slm_lightning.lab.compare.runs import Contender
@@ -26,7 +26,7 @@ def text(comparison: Comparison) -> str:
     blocks = ["\n".join(wrapped(sentence) for sentence in comparison.sentences)]
     for environment, group in comparison.environments.items():
         rows = [(c.label, comparison.descriptions[c], len(c.missing)) for c in group]
-        title = f"{comparison.metric} in {environment} after {number(group[0].max_frame, 15)} frames"
+        title = f"{comparison.metric} in {environment} after {budget(group)}"
         seeds = [wrapped(f"{c.label}: {_values(c)}", "      ") for c in group]
         blocks.append("\n".join([title, _table(rows), "every seed:", *("  " + line for line in seeds)]))
         if differences := [d for d in comparison.differences if d.reference is group[0]]:

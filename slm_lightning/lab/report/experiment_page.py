@@ -108,6 +108,7 @@ def page(found: Findings, shares: Mapping[str, float], record: Record) -> str:
         found=found,
         verdict=verdict(found),
         planned_frames=_planned_frames(found),
+        longest=max(map(found.frames_planned, found.trials), default=found.max_frame),
         experiment=experiment_graph(found, paths) if drawable else None,
         importance=pictures.importance_graph(shares, found.labels) if shares else None,
         histories=[pictures.history_graph(found, name) for name in found.objectives]
@@ -186,7 +187,7 @@ def thinned(tables: Sequence[pd.DataFrame], points: int = POINTS) -> list[pd.Dat
 def _planned_frames(found: Findings) -> int:
     """Frames that the trials of the search would have spent, had each of them run to its end."""
     return sum(
-        int(t.scalars.get("sessions_planned", 0)) * found.max_frame
+        int(t.scalars.get("sessions_planned", 0)) * found.frames_planned(t)
         for t in found.trials
         if t.status in ("done", "pruned")
     )

@@ -108,7 +108,7 @@ class Findings:
     planned: int | None
     """Trials that the search was to run, where that is known."""
     max_frame: int
-    """Frames that a session may spend."""
+    """Frames that a session may spend where the search does not draw that."""
     goals: tuple[Goal, ...]
     """What the search is measured against; the first is what the verdict is about."""
     seconds: float | None
@@ -157,6 +157,10 @@ class Findings:
         if trial.values and metric in self.objectives:
             return trial.values[list(self.objectives).index(metric)]
         return trial.metric(metric)
+
+    def frames_planned(self, trial: TrialFinding) -> int:
+        """Frames that each session of a trial may spend."""
+        return int(trial.drawn.get("env.max_frame", self.max_frame))
 
     @property
     def is_drawable(self) -> bool:

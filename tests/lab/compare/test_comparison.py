@@ -104,6 +104,18 @@ def test_different_budgets_leave_no_verdict():
     assert "they trained for 2\u202f000 and 4\u202f000 frames" in found.sentence
 
 
+def test_the_title_says_for_how_long_each_trained():
+    same, other = [contender("b", HIGH)], [contender("b", HIGH, max_frame=4_000)]
+    titles = [
+        text(side_by_side([contender("a", LOW), *rest], "score")).split("\n\n")[1].splitlines()[0]
+        for rest in (same, other)
+    ]
+    assert titles == [
+        "score in CartPole-v1 after 2\u202f000 frames",
+        "score in CartPole-v1 after 2\u202f000 to 4\u202f000 frames",
+    ]
+
+
 def test_runs_of_different_environments_are_not_compared():
     runs = [contender("a", LOW), contender("b", HIGH, env="Acrobot-v1")]
     comparison = side_by_side(runs, "score")
@@ -119,8 +131,7 @@ def test_winner_of_a_search_is_not_better_on_the_seeds_that_chose_it():
     assert found.verdict == "not shown"
     assert "b was chosen among 16 trials on these very seeds; repeat it with fresh ones" in found.reason
     assert difference(HIGH, LOW, chosen_among=16).verdict == "worse"  # although it was favoured
-    runs = [contender("a", HIGH), contender("b", LOW, chosen_among=16)]
-    (found,) = side_by_side(runs, "loss").differences  # of which the search may have wanted little
+    found = difference(HIGH, LOW, "loss", chosen_among=16)  # of which the search may have wanted little
     assert found.verdict == "not shown"
     assert "b was chosen among 16 trials" in found.reason
 

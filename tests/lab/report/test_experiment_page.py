@@ -17,7 +17,7 @@ import pytest
 from choreographer.browsers.chromium import Chromium
 
 from slm_lightning.errors import UsageError
-from slm_lightning.lab import graphs
+from slm_lightning.lab import graphs, wording
 from slm_lightning.lab.report.experiment_page import Report, page, thinned, write_report
 from slm_lightning.lab.report.findings import findings
 from slm_lightning.lab.report.importance import importances
@@ -102,6 +102,21 @@ def test_search_and_confirmation_stand_side_by_side(reported):
     assert shown[0] == f"{found.best[0].metric('score'):.1f}"
     assert shown[2] == f"{found.confirmation.metric('score'):.1f}"
     assert shown[3] == " to ".join(f"{end:.1f}" for end in found.confirmation.interval("score"))
+
+
+def test_frames_are_counted_for_as_long_as_each_trial_was_to_run(reported):
+    record, report = reported
+    found = report.findings
+    ended = [trial for trial in found.trials if trial.status in ("done", "pruned")]
+    spent = sum(trial.frames for trial in ended)
+    for times in (1, 2):
+        drawn = {"env.max_frame": times * found.max_frame} if times > 1 else {}
+        trials = [dataclasses.replace(t, drawn={**t.drawn, **drawn}) for t in found.trials]
+        text = page(dataclasses.replace(found, trials=tuple(trials)), {}, record)
+        planned = times * found.max_frame * sum(t.scalars["sessions_planned"] for t in ended)
+        assert f"{round(100 * (1 - spent / planned))} % saved by pruning" in text
+        longest = re.search(r"at most</dt><dd>(.*?)</dd>", text)
+        assert longest and longest[1] == wording.number(times * found.max_frame, 15)
 
 
 def test_the_same_record_gives_the_same_page(reported):
