@@ -3,7 +3,6 @@ function of the space, a seed and n alone."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -30,9 +29,8 @@ def values_of(dimension: Dimension) -> list[Any]:
     """Every value of a dimension that has finitely many."""
     if dimension.kind == "choice":
         return list(dimension.choices)
-    assert dimension.step is not None
-    count = math.floor((dimension.high - dimension.low) / dimension.step + 1e-9) + 1
-    return [dimension.finish(dimension.low + i * dimension.step) for i in range(count)]
+    assert dimension.step is not None and dimension.size is not None
+    return [dimension.finish(dimension.low + i * dimension.step) for i in range(dimension.size)]
 
 
 def quasi_random_point(space: Space, seed: int, number: int) -> dict[str, Any]:
