@@ -141,8 +141,9 @@ class GymVectorEnv:
             self._seed(i) if mask is None or mask[i] else None for i in range(self.num_envs)
         ]
         options = None if mask is None else {"reset_mask": mask}
+        limit = StepLimit(self.num_envs * self.params.step_timeout) if mask is None else self.limit
         try:
-            with self.limit:
+            with limit:
                 self.shown, _ = self.envs.reset(seed=seeds, options=options)
         except Exception as error:
             raise self._told(error) from error

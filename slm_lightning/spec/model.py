@@ -247,7 +247,7 @@ class EnvParams(SpecModel):
     vectorization_mode: Literal["sync", "async"] | None = None
     """Sub-environments in this process (sync, the default) or one process each (async)."""
     step_timeout: NonNegative = 60.0
-    """Seconds that a vector step of Gymnasium environments may take; 0 for ever."""
+    """Seconds that a vector step of Gymnasium environments may take, or a reset; 0 for ever."""
 
     @model_validator(mode="before")
     @classmethod
