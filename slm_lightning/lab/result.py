@@ -66,9 +66,7 @@ class Result:
         if self.status in ("done", "pruned") or (self.status == "stopped" and not code):
             return None
         kind = next((kind for kind in KINDS if kind.exit_code == code), SessionError)
-        run = self.run_id[:8]
-        return kind(
-            self.reason,
-            f"the record is kept: slm-lightning show {run}\n"
-            f"to go on from the last checkpoints: slm-lightning resume {run}",
-        )
+        hint = f"the record is kept: slm-lightning show {self.run_id[:8]}"
+        if self.status == "failed":  # what diverged would do so again
+            hint += f"\nto go on from the last checkpoints: slm-lightning resume {self.run_id[:8]}"
+        return kind(self.reason, hint)

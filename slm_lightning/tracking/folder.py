@@ -79,7 +79,9 @@ class RunFolder:
             lock.seek(0)
             owner = lock.read().strip() or "another process"
             lock.close()
-            raise LockedError(f"run {self.path.name} is in use by {owner}")
+            raise LockedError(
+                f"run {self.path.name} is in use by {owner}", "wait until that ends, or end it"
+            )
         lock.truncate(0)
         now = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
         lock.write(f"process {os.getpid()} on {socket.gethostname()} since {now}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Iterator
@@ -28,7 +29,7 @@ class Lot:
         self.record = record
         self.lab = start_lab("run", write_spec(folder / "s.json", spec), "--sessions", 1, cwd=folder)
         wait_until(self.rows, "the session writes rows")
-        self.all = psutil.Process(self.lab.pid).children(recursive=True)
+        self.all = self.below()
 
     def rows(self) -> int:
         """Rows that the session has written."""
@@ -37,10 +38,11 @@ class Lot:
 
     @property
     def session(self) -> psutil.Process:
-        """The process of the session: it leads a group that is not the lab's."""
-        group = os.getpgid(self.lab.pid)
-        found = psutil.Process(self.lab.pid).children(recursive=True)
-        return next(one for one in found if os.getpgid(one.pid) == one.pid != group)
+        """The process of the session: it leads a group, as nothing else below the lab does."""
+        return wait_until(lambda: next(filter(leads, self.below()), None), "there is a session")
+
+    def below(self) -> list[psutil.Process]:
+        return psutil.Process(self.lab.pid).children(recursive=True)
 
     def send(self, who: str, number: signal.Signals) -> None:
         match who:
@@ -55,7 +57,7 @@ class Lot:
 
     def goes_on(self) -> None:
         """Waits until training goes on."""
-        self.all += psutil.Process(self.lab.pid).children(recursive=True)
+        self.all += self.below()
         before = self.rows()
         wait_until(lambda: self.rows() > before + 3, "training goes on")
 
@@ -68,6 +70,13 @@ class Lot:
 
     def status(self) -> set[tuple[str, str | None]]:
         return {(run.status, run.tags.get("slm.status")) for run in Record().runs()}
+
+
+def leads(process: psutil.Process) -> bool:
+    """Whether a process leads a group of its own."""
+    with contextlib.suppress(ProcessLookupError):
+        return os.getpgid(process.pid) == process.pid
+    return False
 
 
 @pytest.fixture
