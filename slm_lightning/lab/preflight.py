@@ -15,6 +15,7 @@ from slm_lightning.envs.gym_making import is_well_known
 from slm_lightning.envs.walk import Look, look_closely
 from slm_lightning.errors import LabError, MissingError, Problem, SpecError
 from slm_lightning.lab.running.apart import apart
+from slm_lightning.lab.sizes import check_sizes
 from slm_lightning.nets.optim import make_optimizer
 from slm_lightning.registry import REGISTRY
 from slm_lightning.rl.schedules import lr_schedule
@@ -30,6 +31,7 @@ def check(spec: Spec) -> Look:
     for whatever would fail at the first step."""
     _seen.pop(_key(spec.env), None)
     look = look_at(spec.env)
+    check_sizes(spec, look.info, device_of(spec, 0))
     check_agent(spec, look.info)
     return look
 

@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from slm_lightning.envs.walk import Look
 from slm_lightning.errors import LabError, MissingError, SpecError
-from slm_lightning.lab.preflight import check_agent, doubts, look_at, with_one_round
+from slm_lightning.lab.preflight import check_agent, device_of, doubts, look_at, with_one_round
+from slm_lightning.lab.sizes import check_sizes
 from slm_lightning.registry import REGISTRY
 from slm_lightning.spec.families import gone
 from slm_lightning.spec.load import (
@@ -134,6 +135,7 @@ class _Checker:
             said = notes(raw, spec)
             look = self.look_at(spec.env)
             said += doubts(look)
+            check_sizes(spec, look.info, device_of(spec, 0))
             check_agent(spec, look.info)
             if raw.native and spec.search:
                 said += _as_search(raw, spec)

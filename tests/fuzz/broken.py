@@ -107,17 +107,15 @@ def wrong_type(dice: Dice, spec: Keys) -> Fault | None:
     return Fault(spec, path)
 
 
+COUNTS: list[Any] = [0, -3, 1.5, 10**16, "0"]
 RANGES: list[tuple[str, list[Any]]] = [
     ("gamma lam beta polyak_coef min_factor cross_entropy", [1.001, -1]),
     ("lr alpha_lr clip_grad_val clip_obs actor_clip_grad_val", [0, -0.5]),
     ("alpha val_loss_coef explore_noise entropy_penalty_coef", [-0.001]),
     ("start_step end_step training_start_step", [-1, 2.5, 10**16]),
-    (
-        "training_frequency time_horizon training_epoch training_iter minibatch_size batch_size"
-        " max_size max_frame max_t log_frequency eval_frequency policy_delay num_quantiles"
-        " update_frequency frame rnn_hidden_size",
-        [0, -3, 1.5, 10**16, "0"],
-    ),
+    ("training_frequency time_horizon training_epoch training_iter minibatch_size", COUNTS),
+    ("batch_size max_size max_frame max_t log_frequency eval_frequency", COUNTS),
+    ("policy_delay num_quantiles update_frequency frame rnn_hidden_size", COUNTS),
     ("num_envs", [0, -1, 1_000_001, 0.5]),
     ("max_session frame_stack action_repeat", [0, 1001]),
     ("rigorous_eval", [-1, 1001]),

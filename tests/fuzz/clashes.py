@@ -164,9 +164,7 @@ def name(dice: Dice, spec: Keys) -> str:
         section = section[parent]
     if not section:
         return ""
-    section[key] = dice.choice(
-        ["A2C", "Rainbow", "Transformer", "isaac", "", "../../x", "a\0b", "🐍" * 9]
-    )
+    section[key] = dice.choice(["A2C", "Rainbow", "Transformer", "", "../../x", "a\0b", "🐍" * 9])
     return path
 
 

@@ -92,9 +92,9 @@ def test_the_command_says_so_and_leaves_nothing(number, refuses, tmp_path):
 
 
 def test_the_command_as_users_run_it(tmp_path):
-    """Whole processes; half a dozen of them at once."""
+    """Whole processes, side by side."""
     processes = []
-    for number in range(100, 106):
+    for number in range(100, 102):
         folder = tmp_path / str(number)
         folder.mkdir()
         broken = broken_spec(number)
