@@ -199,6 +199,8 @@ class Reader(Store):
 
     def _fetch(self, run: RunInfo, artifact_path: str) -> Path | None:
         """A local path with the artifact; None where there is no such artifact."""
+        if "\0" in artifact_path:
+            return None
         if place := self._local_artifacts(run):
             path = (place / artifact_path).resolve()
             return path if path.exists() and path.is_relative_to(place.resolve()) else None
