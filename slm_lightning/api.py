@@ -48,10 +48,13 @@ def run(
     in the result: see ``Result.error()``.
     """
     plan = _planned(spec, name, mode, variables, overrides, seed, sessions, device, say)
+    from slm_lightning.lab.disk import check_disk
     from slm_lightning.lab.trial import Trial
     from slm_lightning.tracking import Record
 
-    return _run(Trial.create(plan.raw, plan.spec, Record(), mode), device, say)
+    record = Record()
+    check_disk(plan.spec, record.root)
+    return _run(Trial.create(plan.raw, plan.spec, record, mode), device, say)
 
 
 def search(
@@ -83,11 +86,13 @@ def search(
     more = {} if trials is None else {"meta.max_trial": trials}
     overrides = {**(overrides or {}), **more}
     plan = _planned(spec, name, "search", variables, overrides, seed, sessions, device, say)
+    from slm_lightning.lab.disk import check_disk
     from slm_lightning.lab.search.experiment import Experiment
     from slm_lightning.lab.search.storage import open_storage
     from slm_lightning.tracking import Record
 
     record = Record()
+    check_disk(plan.spec, record.root)
     with closing((where or Where()).engine()) as engine:
         study = open_storage(storage, record.root)
         experiment = Experiment.create(plan.raw, plan.spec, record, study, confirm)

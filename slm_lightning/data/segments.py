@@ -65,9 +65,10 @@ class Segments:
         self.kept = self.before
 
     def tidy(self) -> None:
-        """Deletes what neither this checkpoint nor the one before it needs."""
+        """Deletes what neither this checkpoint nor the one before it needs, and what a killed process
+        has left half written."""
         needed = {segment.name for segment in (*self.kept, *self.before)}
-        for path in self.folder.glob(f"{self.stem}.*"):
+        for path in self.folder.glob(f"*{self.stem}.*"):
             if path.name not in needed:
                 path.unlink()
 
