@@ -62,12 +62,14 @@ def make_own(params: EnvParams, render_mode: str | None = None) -> gym.Env:
     return env
 
 
-def is_well_known(params: EnvParams) -> bool:
-    """Whether Gymnasium itself has the environment, so that the lab's tests have it too."""
-    if params.entry_point is not None or ":" in params.name:
+def is_foreign(params: EnvParams) -> bool:
+    """Whether the environment is neither the lab's nor Gymnasium's, so that no test knows it."""
+    if params.library != "gymnasium":
         return False
+    if params.entry_point is not None or ":" in params.name:
+        return True
     found = gym.registry.get(params.name)
-    return found is not None and str(found.entry_point).startswith("gymnasium.envs.")
+    return found is not None and not str(found.entry_point).startswith("gymnasium.envs.")
 
 
 def redirect_mujoco() -> None:

@@ -11,7 +11,7 @@ import torch
 from slm_lightning.core import EnvInfo, Keys
 from slm_lightning.data.rounds import least_steps, rounds
 from slm_lightning.envs import make_env
-from slm_lightning.envs.gym_making import is_well_known
+from slm_lightning.envs.gym_making import is_foreign
 from slm_lightning.envs.walk import Look, look_closely
 from slm_lightning.errors import LabError, MissingError, Problem, SpecError
 from slm_lightning.lab.running.apart import apart
@@ -39,7 +39,7 @@ def check(spec: Spec) -> Look:
 def look_at(env: EnvParams) -> Look:
     """What the environment of section ``env`` is like, seen on one of it; once for each section.
 
-    One that the lab's tests do not know is played at random, in a process that it may end. Raises
+    One that is foreign to the lab is played at random, in a process that it may end. Raises
     SpecError or MissingError.
     """
     key = _key(env)
@@ -54,11 +54,11 @@ def _key(env: EnvParams) -> str:
 
 
 def _look(env: EnvParams) -> Look:
-    if env.library != "gymnasium" or is_well_known(env):
-        made = make_env(env, Keys(0), num_envs=1)
-        made.close()
-        return Look(made.info)
-    return apart(env, look_closely, env)
+    if is_foreign(env):
+        return apart(env, look_closely, env)
+    made = make_env(env, Keys(0), num_envs=1)
+    made.close()
+    return Look(made.info)
 
 
 def doubts(look: Look) -> list[str]:

@@ -111,3 +111,21 @@ def test_the_part_of_an_observation_is_named() -> None:
         'observation["position"]': "",
         'observation["mode"]': "3 is not in observation_space Discrete(2)",
     }
+
+
+@pytest.mark.parametrize(
+    ("env", "foreign"),
+    [
+        ({"name": "CartPole-v1"}, False),
+        ({"name": "CartPole-v1", "backend": "torch"}, False),
+        ({"name": "HalfCheetah-v5"}, False),
+        ({"name": "ALE/Pong-v5"}, False),
+        ({"name": "NoSuchEnv-v0"}, False),
+        ({"name": "tests.envs.probes:Some-v0"}, True),
+        (probe("Counter"), True),
+    ],
+    ids=lambda value: value["name"] if isinstance(value, dict) else "",
+)
+def test_which_are_foreign(env: dict[str, Any], foreign: bool) -> None:
+    """Those that are not waste no time of a run, and neither does an id that does not exist."""
+    assert gym_making.is_foreign(params(env)) is foreign
