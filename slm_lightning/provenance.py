@@ -29,6 +29,8 @@ DIFF_LIMIT = 2**20
 """Largest diff kept, in bytes."""
 _DECISIVE = {"avx", "avx2", "fma", "avx512f", "avx512_bf16", "amx_tile"}
 """Instructions by which PyTorch chooses how it adds up."""
+PLAIN = ("--no-color", "--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/")
+"""Makes a diff that applies everywhere, whatever the user's settings say."""
 GIT_TIMEOUT = 20
 """Seconds that one git command may take."""
 
@@ -169,7 +171,7 @@ def _diff(top: Path) -> str:
         if index and (top / index).is_file():
             shutil.copyfile(top / index, private)
         _git(top, "add", "--intent-to-add", "--", ".", index=private)
-        diff = _git(top, "diff", "--no-color", "--no-ext-diff", "--no-textconv", "HEAD", index=private)
+        diff = _git(top, "diff", *PLAIN, "HEAD", index=private)
     return f"{diff}\n" if diff else ""
 
 

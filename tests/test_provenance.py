@@ -170,3 +170,38 @@ def test_gpus_are_those_of_the_driver(tmp_path: Path, monkeypatch: pytest.Monkey
     machine = Provenance.collect([]).machine
     gpu = {"name": "NVIDIA H200", "memory.total": "143771 MiB", "driver_version": "570.86.15"}
     assert machine["gpus"] == [gpu]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "[diff]\n\texternal = false\n\tnoprefix = true\n",
+        "[core]\n\tfsmonitor = false\n\tquotepath = off\n\tpager = false\n",
+        "[color]\n\tui = always\n[diff]\n\tmnemonicPrefix = true\n\tsubmodule = log\n",
+        "[status]\n\tshort = true\n\tbranch = true\n[alias]\n\tdiff = !false\n",
+    ],
+)
+def test_settings_of_git_change_nothing(repo: Path, config: str) -> None:
+    (repo / "lab" / "code.py").write_text("gamma = 0.5\n")
+    plain = Source.read(repo / "lab")
+    with (repo / ".git" / "config").open("a") as file:
+        file.write(config)
+    assert Source.read(repo / "lab") == plain
+
+
+def test_settings_that_git_cannot_read_fail_no_run(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(repo)
+    (repo / ".git" / "config").write_text("[broken")
+    assert Source.read(repo / "lab") == Source()
+
+
+def test_a_submodule_is_traced_to_its_own_commit(repo: Path, tmp_path: Path) -> None:
+    outer = tmp_path / "outer"
+    outer.mkdir()
+    git(outer, "init")
+    git(outer, "-c", "protocol.file.allow=always", "submodule", "add", str(repo), "inner")
+    git(outer, "commit", "-m", "outer")
+    source = Source.read(outer / "inner" / "lab")
+    assert source.commit == git(repo, "rev-parse", "HEAD")
+    (outer / "inner" / "lab" / "code.py").write_text("gamma = 0.5\n")
+    assert "+gamma = 0.5" in Source.read(outer / "inner" / "lab").diff

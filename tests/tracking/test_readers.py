@@ -14,7 +14,7 @@ from slm_lightning.tracking import Record
 from slm_lightning.tracking.health import database_health
 from tests.support import Lab, start_lab, tiny, wait_until, write_spec
 
-FRAMES = {"env": {"max_frame": 8000}, "meta": {"max_session": 1}}
+FRAMES = {"env": {"max_frame": 3000}, "meta": {"max_session": 1}}
 MORE = {"env": {"max_frame": 100_000}, "meta": {"max_session": 2}}
 
 
