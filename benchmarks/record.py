@@ -168,7 +168,7 @@ def search(address: str, asked: dict[str, Any], count: int) -> None:
         json.dumps({**asked, "max_results": count}).encode(),
         {"Content-Type": "application/json"},
     )
-    with urllib.request.urlopen(request) as answer:
+    with urllib.request.urlopen(request, timeout=10) as answer:
         answer.read()
 
 
