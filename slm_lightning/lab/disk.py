@@ -39,12 +39,12 @@ def check_disk(spec: Spec, root: Path) -> None:
             ELSEWHERE,
         ) from error
     sessions = spec.meta.sessions
-    needed = sessions * session_bytes(spec, look_at(spec.env))
+    needed = sessions * session_bytes(spec, look_at(spec.env).info)
     free = shutil.disk_usage(root).free
     if SPARE * needed > free:
         raise StorageError(
-            f"the checkpoints and replay memories of {sessions} session{'s' * (sessions > 1)} come to about "
-            f"{_size(needed)}, and {root} has {_size(free)} free; it should have {SPARE} times as much",
+            f"the checkpoints and replay memories of {sessions} session{'s' * (sessions > 1)} come to "
+            f"about {_size(needed)}, and {root} has {_size(free)} free; it should have {SPARE} times as much",
             f"{ELSEWHERE}, or lower agent.memory.max_size",
         )
 

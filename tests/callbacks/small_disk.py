@@ -1,4 +1,4 @@
-"""Run as ``unshare -m python -m tests.callbacks.small_disk FOLDER MIB``: real disks, full and read-only.
+"""``unshare -m python -m tests.callbacks.small_disk FOLDER MIB``: real disks, full and read-only.
 
 Prints a line for everything that held; an assertion ends it otherwise.
 """

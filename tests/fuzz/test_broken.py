@@ -69,7 +69,7 @@ def refuses(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         raise AssertionError("a trial of a broken spec")
 
     monkeypatch.setattr(Trial, "create", begun)
-    monkeypatch.setattr("slm_lightning.api.warm_up", lambda: None)
+    monkeypatch.setattr("slm_lightning.api.planning.warm_up", lambda: None)
     empty = tmp_path / "empty"
     empty.mkdir()
     monkeypatch.chdir(empty)

@@ -1,22 +1,17 @@
-"""The lab's verbs in Python; the command line calls the same functions."""
+"""The verbs that train."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from slm_lightning.errors import IntegrityError, SpecError, UsageError
+from slm_lightning.api.planning import Mode, Say, planned
+from slm_lightning.errors import IntegrityError, UsageError
 from slm_lightning.lab.running.local_engine import warm_up
 from slm_lightning.lab.running.signals import deaf_to_hangup
-from slm_lightning.redact import conceal
-from slm_lightning.spec.load import RawSpec, load_spec
-
-Mode = Literal["train", "dev"]
-Say = Callable[[str], None]
-DEV_ROUNDS = 10
 
 
 def run(
@@ -47,7 +42,7 @@ def run(
     Raises SpecError, MissingError or StorageError before anything is created. A session that fails is
     in the result: see ``Result.error()``.
     """
-    plan = _planned(spec, name, mode, variables, overrides, seed, sessions, device, say)
+    plan = planned(spec, name, mode, variables, overrides, seed, sessions, device, say)
     from slm_lightning.lab.disk import check_disk
     from slm_lightning.lab.trial import Trial
     from slm_lightning.tracking import Record
@@ -85,7 +80,7 @@ def search(
     """
     more = {} if trials is None else {"meta.max_trial": trials}
     overrides = {**(overrides or {}), **more}
-    plan = _planned(spec, name, "search", variables, overrides, seed, sessions, device, say)
+    plan = planned(spec, name, "search", variables, overrides, seed, sessions, device, say)
     from slm_lightning.lab.disk import check_disk
     from slm_lightning.lab.search.experiment import Experiment
     from slm_lightning.lab.search.storage import open_storage
@@ -192,18 +187,6 @@ class Where:
         return LocalEngine(Machine.here(self.parallel))
 
 
-def _planned(spec, name, mode, variables, overrides, seed, sessions, device, say) -> Plan:
-    """A spec that is ready to run, with what there is to say of it."""
-    warm_up()
-    plan = prepare(spec, name, mode, variables, overrides, seed, sessions)
-    for note in plan.notes:
-        say(f"note: {note}")
-    from slm_lightning.lab.preflight import device_of
-
-    device_of(plan.spec, 0, device)  # raises where it is not there
-    return plan
-
-
 def _run(trial: Any, device: str, say: Say):
     from slm_lightning.lab.progress import ProgressBars
 
@@ -251,128 +234,3 @@ def _note(error: BaseException, run_id: str) -> None:
 def _say_what_waits(record: Any, say: Say) -> None:
     if waiting := sum(record.waiting().values()):
         say(f"mlflow: {waiting} pending; to deliver them: slm-lightning sync")
-
-
-def load(run: str, checkpoint: Literal["best", "last"] = "best"):
-    """The trained policy of a run (id, prefix or name of a session or trial, or a folder from anywhere
-    that ``export`` wrote) as a :class:`slm_lightning.lab.replay.Policy`: ``load(run_id).act(obs)``.
-
-    Raises RefusedError for a folder from elsewhere that holds, or names, anything that could run.
-    """
-    from slm_lightning.lab.replay import Policy, find_policy
-    from slm_lightning.tracking import Record
-
-    return Policy(find_policy(run, Record(), checkpoint))
-
-
-def export(run: str, folder: str | Path, checkpoint: Literal["best", "last"] = "best") -> Path:
-    """Writes the trained policy of a run into a new ``folder`` that can be handed on: tensors and JSON,
-    which anybody can open by ``load`` without running code of ours. Returns it.
-
-    Raises UsageError where there is no such policy or there is such a folder, RefusedError where the
-    policy needs an environment of one's own.
-    """
-    from slm_lightning.lab.export import export_policy
-    from slm_lightning.tracking import Record
-
-    return export_policy(run, Path(folder), Record(), checkpoint)
-
-
-def compare(*runs: str, metric: str = "score"):
-    """Trials, experiments or sessions side by side, and what their seeds show: a
-    :class:`slm_lightning.lab.compare.comparison.Comparison`."""
-    from slm_lightning.lab.compare.comparison import compare as compare_runs
-    from slm_lightning.tracking import Record
-
-    return compare_runs(runs, Record(), metric)
-
-
-def report(run: str):
-    """Analyses a search again, from the record alone, and records its page. Returns a
-    :class:`slm_lightning.lab.report.experiment_page.Report`."""
-    from slm_lightning.lab.report.experiment_page import write_report
-    from slm_lightning.tracking import Record
-
-    record = Record()
-    return write_report(record, record.find(run).run_id)
-
-
-def reproduce(
-    run: str,
-    *,
-    commit: str | None = None,
-    here: bool = False,
-    device: str = "auto",
-    say: Say = print,
-):
-    """Runs a recorded trial or experiment again, with the code and the packages of then (or, with
-    ``here``, those of now), and compares it bit for bit. With ``commit``, ``run`` is a spec file, which
-    is run with the code of that commit, recorded, and compared with an earlier run of both.
-
-    Returns a :class:`slm_lightning.lab.reproduce.reproduction.Reproduction`; None where there is no
-    earlier run.
-    """
-    from slm_lightning.lab.reproduce.reproduction import reproduce as make_again
-    from slm_lightning.lab.reproduce.reproduction import reproduce_spec
-    from slm_lightning.tracking import Record
-
-    if commit is not None:
-        return reproduce_spec(Record(), Path(run), commit, device, say)
-    return make_again(Record(), run, here, device, say)
-
-
-def verify(run: str, *, block: int | None = None, session: int = 0, device: str = "auto"):
-    """Computes a recorded session again up to ``block`` (default: the last), with the code that is
-    here, and compares every row: a :class:`slm_lightning.lab.reproduce.verify.Verified`."""
-    warm_up()
-    from slm_lightning.lab.reproduce.verify import verify as compute_again
-    from slm_lightning.tracking import Record
-
-    return compute_again(Record(), run, block, session, device)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A spec that has passed every check that can be made before running it."""
-
-    raw: RawSpec
-    spec: Any
-    notes: list[str]
-
-
-def prepare(
-    spec: str | Path | Mapping[str, Any],
-    name: str | None = None,
-    mode: Mode | Literal["search"] = "train",
-    variables: Mapping[str, str] | None = None,
-    overrides: Mapping[str, Any] | None = None,
-    seed: int | None = None,
-    sessions: int | None = None,
-) -> Plan:
-    """Reads, resolves and checks a spec; arguments and errors as :func:`run`."""
-    from slm_lightning.lab.preflight import check, doubts, shortened, with_one_round
-    from slm_lightning.registry import REGISTRY
-    from slm_lightning.spec.notes import notes
-    from slm_lightning.spec.resolve import resolve
-    from slm_lightning.spec.search import check_search, searched
-    from slm_lightning.spec.search_values import check_values
-
-    asked = {"meta.seed": seed, "meta.max_session": 1 if mode == "dev" else sessions}
-    overrides = {**(overrides or {}), **{k: v for k, v in asked.items() if v is not None}}
-    conceal([variables, overrides])
-    raw = load_spec(spec, name, variables, overrides)
-    conceal(raw.data)
-    resolved = resolve(raw, REGISTRY)
-    if not raw.native:
-        resolved = with_one_round(resolved)
-    if mode == "dev":
-        resolved = shortened(resolved, DEV_ROUNDS)
-    said = notes(raw, resolved)
-    if mode == "search":
-        resolved, more = searched(raw, resolved)
-        said += more
-        check_search(resolved)
-        if problems := check_values(raw, resolved, REGISTRY):
-            raise SpecError(problems)
-    said += doubts(check(resolved))
-    return Plan(raw, resolved, said)

@@ -1,0 +1,20 @@
+"""The lab's verbs in Python; the command line calls the same functions."""
+
+from slm_lightning.api.planning import Plan, prepare
+from slm_lightning.api.reading import compare, export, load, report, reproduce, verify
+from slm_lightning.api.running import Where, resume, run, search
+
+__all__ = [
+    "Plan",
+    "Where",
+    "compare",
+    "export",
+    "load",
+    "prepare",
+    "report",
+    "reproduce",
+    "resume",
+    "run",
+    "search",
+    "verify",
+]

@@ -1,0 +1,87 @@
+"""The verbs that use what is recorded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from slm_lightning.api.planning import Say
+from slm_lightning.lab.running.local_engine import warm_up
+
+
+def load(run: str, checkpoint: Literal["best", "last"] = "best"):
+    """The trained policy of a run (id, prefix or name of a session or trial, or a folder from anywhere
+    that ``export`` wrote) as a :class:`slm_lightning.lab.replay.Policy`: ``load(run_id).act(obs)``.
+
+    Raises RefusedError for a folder from elsewhere that holds, or names, anything that could run.
+    """
+    from slm_lightning.lab.replay import Policy, find_policy
+    from slm_lightning.tracking import Record
+
+    return Policy(find_policy(run, Record(), checkpoint))
+
+
+def export(run: str, folder: str | Path, checkpoint: Literal["best", "last"] = "best") -> Path:
+    """Writes the trained policy of a run into a new ``folder`` that can be handed on: tensors and JSON,
+    which anybody can open by ``load`` without running code of ours. Returns it.
+
+    Raises UsageError where there is no such policy or there is such a folder, RefusedError where the
+    policy needs an environment of one's own.
+    """
+    from slm_lightning.lab.export import export_policy
+    from slm_lightning.tracking import Record
+
+    return export_policy(run, Path(folder), Record(), checkpoint)
+
+
+def compare(*runs: str, metric: str = "score"):
+    """Trials, experiments or sessions side by side, and what their seeds show: a
+    :class:`slm_lightning.lab.compare.comparison.Comparison`."""
+    from slm_lightning.lab.compare.comparison import compare as compare_runs
+    from slm_lightning.tracking import Record
+
+    return compare_runs(runs, Record(), metric)
+
+
+def report(run: str):
+    """Analyses a search again, from the record alone, and records its page. Returns a
+    :class:`slm_lightning.lab.report.experiment_page.Report`."""
+    from slm_lightning.lab.report.experiment_page import write_report
+    from slm_lightning.tracking import Record
+
+    record = Record()
+    return write_report(record, record.find(run).run_id)
+
+
+def reproduce(
+    run: str,
+    *,
+    commit: str | None = None,
+    here: bool = False,
+    device: str = "auto",
+    say: Say = print,
+):
+    """Runs a recorded trial or experiment again, with the code and the packages of then (or, with
+    ``here``, those of now), and compares it bit for bit. With ``commit``, ``run`` is a spec file, which
+    is run with the code of that commit, recorded, and compared with an earlier run of both.
+
+    Returns a :class:`slm_lightning.lab.reproduce.reproduction.Reproduction`; None where there is no
+    earlier run.
+    """
+    from slm_lightning.lab.reproduce.reproduction import reproduce as make_again
+    from slm_lightning.lab.reproduce.reproduction import reproduce_spec
+    from slm_lightning.tracking import Record
+
+    if commit is not None:
+        return reproduce_spec(Record(), Path(run), commit, device, say)
+    return make_again(Record(), run, here, device, say)
+
+
+def verify(run: str, *, block: int | None = None, session: int = 0, device: str = "auto"):
+    """Computes a recorded session again up to ``block`` (default: the last), with the code that is
+    here, and compares every row: a :class:`slm_lightning.lab.reproduce.verify.Verified`."""
+    warm_up()
+    from slm_lightning.lab.reproduce.verify import verify as compute_again
+    from slm_lightning.tracking import Record
+
+    return compute_again(Record(), run, block, session, device)
