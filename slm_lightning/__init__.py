@@ -1,8 +1,8 @@
 """SLM Lightning: deep reinforcement learning as experimental science.
 
 ``run(spec)`` trains and records, ``search(spec)`` finds the best setting, ``compare(one, other)`` says
-what their seeds show, ``load(run_id).act(obs)`` uses what was trained, ``reproduce(run_id)`` makes it again. The same verbs are commands:
-``slm-lightning --help``.
+what their seeds show, ``load(run_id).act(obs)`` uses what was trained, ``reproduce(run_id)`` makes it
+again. The same verbs are commands: ``slm-lightning --help``.
 """
 
 from slm_lightning.api import (

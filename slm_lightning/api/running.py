@@ -116,7 +116,7 @@ def resume(
             began, instead of a warning and the tag ``slm.exact``.
     """
     warm_up()
-    from slm_lightning.lab.running.changed import changes
+    from slm_lightning.lab.changes import changes
     from slm_lightning.lab.search.experiment import Experiment
     from slm_lightning.lab.search.experiment_result import recorded
     from slm_lightning.lab.search.storage import open_storage

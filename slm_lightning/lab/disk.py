@@ -12,6 +12,7 @@ from slm_lightning.core import EnvInfo
 from slm_lightning.errors import StorageError
 from slm_lightning.lab.preflight import look_at
 from slm_lightning.lab.running.admission import TRANSITION_BYTES
+from slm_lightning.lab.wording import count
 from slm_lightning.registry import REGISTRY
 from slm_lightning.spec.model import Spec
 
@@ -43,8 +44,8 @@ def check_disk(spec: Spec, root: Path) -> None:
     free = shutil.disk_usage(root).free
     if SPARE * needed > free:
         raise StorageError(
-            f"the checkpoints and replay memories of {sessions} session{'s' * (sessions > 1)} come to "
-            f"about {_size(needed)}, and {root} has {_size(free)} free; it should have {SPARE} times as much",
+            f"the checkpoints and replay memories of {count(sessions, 'session')} come to about"
+            f" {_size(needed)}, and {root} has {_size(free)} free; it should have {SPARE} times that",
             f"{ELSEWHERE}, or lower agent.memory.max_size",
         )
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
 from slm_lightning.errors import UsageError
+from slm_lightning.lab.changes import Recorded
 from slm_lightning.provenance import NONE
 from slm_lightning.tracking import RESOLVED, Record, RunInfo
 
@@ -47,9 +48,8 @@ class Original:
     """What was not committed."""
     whole: bool
     """Whether all of that could be recorded."""
-    requirements: dict[str, str]
-    """Version by name of every distribution that was installed."""
-    machine: dict[str, Any]
+    recorded: Recorded
+    """Its packages and its machine."""
     confirm: int
     """Sessions that repeated the winner of a search."""
     doubt: str
@@ -74,11 +74,6 @@ class Original:
                 f"{run.name} drew its trials as sessions happened to end (meta.search.order async)",
                 "reproduce its trials one by one: slm-lightning show lists them",
             )
-
-        def text(name: str) -> str:
-            path = f"provenance/{name}"
-            return record.download(run.run_id, path).read_text("utf-8") if path in files else ""
-
         diff = "provenance/git.diff"
         return cls(
             name=run.name,
@@ -88,10 +83,7 @@ class Original:
             commit=run.tags.get("mlflow.source.git.commit", NONE),
             diff=record.download(run.run_id, diff) if diff in files else None,
             whole=run.tags.get("slm.git.diff_whole", "true") == "true",
-            requirements=dict(
-                line.split("==", 1) for line in text("requirements.txt").splitlines() if "==" in line
-            ),
-            machine=json.loads(text("machine.json") or "{}"),
+            recorded=Recorded.of(run, record),
             confirm=int(run.tags.get("slm.confirm", 0)),
             doubt=DOUBTS.get(run.tags.get("slm.exact", ""), ""),
             sessions=sessions_of(record, run),

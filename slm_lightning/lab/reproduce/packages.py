@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from slm_lightning.errors import MissingError
-from slm_lightning.lab.reproduce.differences import Change
+from slm_lightning.lab.changes import Change
 
 
 def python_with(changes: Sequence[Change], folder: Path) -> Path:

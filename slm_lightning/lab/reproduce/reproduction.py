@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from slm_lightning.errors import IntegrityError, SessionError
+from slm_lightning.lab.changes import Change, changed_machine, changed_packages, versions
 from slm_lightning.lab.reproduce.bits import Comparison, compare
 from slm_lightning.lab.reproduce.checkout import changed_files, full_name
-from slm_lightning.lab.reproduce.differences import Change, changed_machine, changed_packages
 from slm_lightning.lab.reproduce.original import Original, Place, rows_of, sessions_of
 from slm_lightning.lab.reproduce.workshop import HERE, Workshop, code_of, workshop
 from slm_lightning.lab.wording import count
-from slm_lightning.provenance import NONE, machine
+from slm_lightning.provenance import NONE, Provenance
 from slm_lightning.tracking import RESOLVED, Record, RunInfo
 
 Say = Callable[[str], None]
@@ -70,8 +70,9 @@ def reproduce(record: Record, run: str, here: bool, device: str, say: Say) -> Re
     """
     original = Original.of(record, record.find(run))
     say(f"{original.name}: {count(len(original.sessions), 'session')} to be made again")
-    packages = changed_packages(original.requirements)
-    changes = changed_machine(original.machine, machine())
+    now, then = Provenance.collect(), original.recorded
+    packages = changed_packages(then.packages, versions(now.requirements))
+    changes = changed_machine(then.machine, now.machine)
     here = here or original.commit == NONE
     scratch = Path(tempfile.mkdtemp(prefix="slm-lightning-reproduction-"))
     with ExitStack() as stack:

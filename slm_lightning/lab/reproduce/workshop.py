@@ -12,8 +12,8 @@ from importlib import metadata
 from pathlib import Path
 
 from slm_lightning.errors import IntegrityError
+from slm_lightning.lab.changes import OURS, Change
 from slm_lightning.lab.reproduce.checkout import PACKAGE, checkout
-from slm_lightning.lab.reproduce.differences import OURS, Change
 from slm_lightning.lab.reproduce.original import Original
 from slm_lightning.lab.reproduce.packages import python_with
 
@@ -68,7 +68,7 @@ def workshop(original: Original, packages: Sequence[Change], folder: Path) -> It
             "commit before such a run; --here compares with the code of this folder",
         )
     with checkout(original.commit, original.diff, folder / "code") as code:
-        here, then = metadata.version(OURS), original.requirements.get(OURS, "")
+        here, then = metadata.version(OURS), original.recorded.packages.get(OURS, "")
         if not (code / PACKAGE.name).is_dir() and then != here:
             packages = [*packages, Change(OURS, then, here)]
         yield Workshop(python_with(packages, folder / "packages"), code)

@@ -12,7 +12,7 @@ from zipfile import ZipFile
 import pytest
 
 from slm_lightning.errors import MissingError
-from slm_lightning.lab.reproduce.differences import Change, changed_machine, changed_packages
+from slm_lightning.lab.changes import Change
 from slm_lightning.lab.reproduce.packages import python_with
 
 OTHER = "0.1.dev7"
@@ -57,14 +57,3 @@ def test_a_version_that_pip_does_not_find(wheels: Path) -> None:
 def test_without_changes_it_is_this_python(tmp_path: Path) -> None:
     assert python_with([], tmp_path / "packages") == Path(sys.executable)
     assert not (tmp_path / "packages").exists()
-
-
-def test_packages_count_that_are_here_in_another_version() -> None:
-    recorded = {"PyYAML": "1.0", "torch": metadata.version("torch"), "pytest": "0.1", "gone": "2.0"}
-    assert changed_packages(recorded) == [Change("PyYAML", "1.0", metadata.version("pyyaml"))]
-
-
-def test_what_of_a_machine_changes_bits() -> None:
-    then = {"cpu": "A", "cores": 2, "gpus": [], "python": "3.11.7"}
-    now = {"cpu": "B", "cores": 64, "gpus": [], "python": "3.11.7", "instructions": "avx2"}
-    assert list(map(str, changed_machine(then, now))) == ["cpu A -> B"]

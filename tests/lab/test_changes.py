@@ -1,4 +1,4 @@
-"""Resuming by other code than a run began with, and what was never begun."""
+"""What has changed since a run began, and what a resume says of it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from slm_lightning.lab.running.changed import changes
+from slm_lightning.lab.changes import Change, changed_machine, changed_packages, changes
 from slm_lightning.provenance import Provenance
 from slm_lightning.tracking import Record
 from tests.support import Lab, faulty, tiny, write_spec
@@ -61,3 +61,15 @@ def test_a_trial_that_was_never_begun(lab: Lab, record: Record) -> None:
     assert answer.err == (
         "error: tiny_t0 ended before it was begun\nstart it again: slm-lightning run s.json\n"
     )
+
+
+def test_packages_count_that_are_here_in_another_version() -> None:
+    recorded = {"PyYAML": "1.0", "torch": "2.0", "pytest": "0.1", "gone": "2.0"}
+    installed = {"pyyaml": "6.0", "torch": "2.0", "pytest": "9.0", "new": "1.0"}
+    assert changed_packages(recorded, installed) == [Change("PyYAML", "1.0", "6.0")]
+
+
+def test_what_of_a_machine_changes_bits() -> None:
+    then = {"cpu": "A", "cores": 2, "gpus": [], "python": "3.11.7"}
+    now = {"cpu": "B", "cores": 64, "gpus": [], "python": "3.11.7", "instructions": "avx2"}
+    assert list(map(str, changed_machine(then, now))) == ["cpu A -> B"]
