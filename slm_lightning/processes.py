@@ -10,11 +10,13 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from multiprocessing import forkserver
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 PR_SET_PDEATHSIG = 1
+LEFT_TO_SESSION = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 GIVEN_UP_FIRST = 500
 """How much sooner than others Linux gives up a process when memory is short, of at most 1000."""
 
@@ -22,6 +24,7 @@ GIVEN_UP_FIRST = 500
 def end_with_parent() -> None:
     """The kernel kills this process as soon as the one that forked it ends, also where a call into a
     library never comes back to Python."""
+    _leave_fork_server()
     if sys.platform != "linux":
         return
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -30,13 +33,23 @@ def end_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+def _leave_fork_server() -> None:
+    """Gives up what keeps the fork server alive, so that it ends when the process that started it does:
+    for the kernel it is the parent."""
+    server: Any = forkserver._forkserver
+    if server._forkserver_alive_fd is not None:
+        os.close(server._forkserver_alive_fd)
+        server._forkserver_alive_fd = server._forkserver_address = None
+
+
 def in_worker(make: Callable[[], T], session: int) -> T:
     """Makes an environment; in another process than ``session``, so that this one ends with that, and
     leaves to that what a signal to a whole job asks for."""
     if os.getpid() != session:
         end_with_parent()
-        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+        for number in LEFT_TO_SESSION:
             signal.signal(number, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
     return make()
 
 

@@ -28,7 +28,7 @@ from slm_lightning.lab.crash import crashes_told
 from slm_lightning.lab.running.distributed import Together, meet
 from slm_lightning.lab.running.job import Job, Outcome
 from slm_lightning.lab.running.rungs import Rungs
-from slm_lightning.lab.running.signals import StopSignal
+from slm_lightning.lab.running.signals import StopSignal, held_back
 from slm_lightning.registry import REGISTRY
 from slm_lightning.session import Session
 from slm_lightning.spec.resolve import resolve_dict
@@ -54,7 +54,8 @@ def run_session(
     keys = Keys(spec.meta.seed, job.session, rank)
     workers, stop = Workers(rank, len(job.devices)), StopSignal()
     device, shown = job.devices[rank], job.render and workers.first
-    env = make_env(spec.env, keys, render_mode="human" if shown else None, device=device)
+    with held_back():  # a signal to a whole job is not for the processes of environments
+        env = make_env(spec.env, keys, render_mode="human" if shown else None, device=device)
     session = Session.build(spec, env.info, keys, workers)
     folder = Path(job.folder)
     segments = Segments(folder / "checkpoints" / RESUME, rank)
