@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import re
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -123,16 +124,15 @@ def measured(target: str, fault: str, root: Path, frames: int, sessions: int) ->
     killer.cancel()
     result = json.loads(done.stdout)
     pending = re.search(r"mlflow: (\d+) pending", done.stderr)
-    fps = [each["metrics"].get("fps", 0.0) for each in result["sessions"]]
     way.fault = "well"
-    for _ in range(2):
+    if pending:
         lab("sync", root=root, address=way.address)
     record = Record(root, way.address)
-    trial = record.find(result["run_id"])
-    curves = {run.name: history(record.client, run.run_id) for run in record.children(trial.run_id)}
+    runs = record.children(record.find(result["run_id"]).run_id)
+    curves = {run.name: history(record.client, run.run_id) for run in runs}
+    fps = statistics.mean(record.history(run.run_id)["fps"].mean() for run in runs)
     way.shutdown()
-    waits = int(pending[1]) if pending else 0
-    return Ran(sum(fps) / len(fps), seconds, done.returncode, waits, curves)
+    return Ran(fps, seconds, done.returncode, int(pending[1]) if pending else 0, curves)
 
 
 def history(client: MlflowClient, run_id: str) -> list[tuple[int, float]]:
