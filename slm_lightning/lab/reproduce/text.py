@@ -32,7 +32,8 @@ def verified(found: Verified) -> str:
     """What a session showed when it was computed again."""
     if found.comparison.identical:
         return f"{found.name} up to block {found.block} bit-identical: {_counted([found.comparison])}"
-    return f"{found.name} {difference(found.comparison)}"
+    changed = [f"changed since: {change}" for change in found.changed]
+    return "\n".join([f"{found.name} {difference(found.comparison)}", *changed])
 
 
 def difference(parted: Comparison) -> str:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from slm_lightning.errors import SessionError, UsageError
+from slm_lightning.lab.changes import changes
 from slm_lightning.lab.reproduce.bits import STATE, Comparison, compare
 from slm_lightning.lab.reproduce.original import rows_of
 from slm_lightning.lab.running.admission import Machine
@@ -27,6 +28,8 @@ class Verified(NamedTuple):
     run_id: str
     block: int
     comparison: Comparison
+    changed: list[str]
+    """What has changed since the session was recorded, where it differs."""
 
     def to_dict(self) -> dict[str, Any]:
         """The same for programs."""
@@ -35,6 +38,7 @@ class Verified(NamedTuple):
             "block": self.block,
             "identical": self.comparison.identical,
             **self.comparison.to_dict(),
+            "reasons": self.changed,
         }
 
 
@@ -54,7 +58,9 @@ def verify(record: Record, run: str, block: int | None, session: int, device: st
         _compute(replace(job, folder=folder, rungs=(), render=False, last_block=last))
         now = read_metrics(Path(folder))
     until = then[then["frame"] <= now["frame"].max()]
-    return Verified(info.name, info.run_id, last, compare(until, now, ended_early=True))
+    comparison = compare(until, now, ended_early=True)
+    changed = [] if comparison.identical else changes(record.get(info.parent), record)
+    return Verified(info.name, info.run_id, last, comparison, changed)
 
 
 def _session(record: Record, info: RunInfo, session: int) -> RunInfo:
