@@ -77,16 +77,21 @@ def run_session(
         detect_anomaly=job.debug,
         **options,
     )
+    notes: list[str] = []
     with stop:
         if workers.size > 1:
             meet(workers, job)
-        last = newest_whole(folder / "checkpoints", workers, segments, warn)
+        last = newest_whole(folder / "checkpoints", workers, segments, notes.append)
+        for note in notes:
+            warn(note)
         if last is None or not rungs.missed_in(last):
             with crashes_told(folder):
                 trainer.fit(session, datamodule=data, ckpt_path=last, weights_only=True)
     if rungs.missed:
         return Outcome("pruned", rungs.missed)
-    return Outcome("done") if data.finished else Outcome("stopped", "asked to stop")
+    if data.finished:
+        return Outcome("done", "; ".join(notes))
+    return Outcome("stopped", "; ".join(["asked to stop", *notes]))
 
 
 def make_trainer(device: str, **options) -> Trainer:

@@ -174,6 +174,29 @@ class TestCheckpoints:
         assert (copies.folder / "metrics.jsonl").read_bytes() == b"1st\n2nd\n"
         assert (copies.checkpoints / "ckpt-best.ckpt").stat().st_mtime_ns == before
 
+    def test_what_a_resume_needs_comes_too(self, seat: Seat, there: Path, copies: Copies) -> None:
+        """Segments come once, and go when the session has deleted them."""
+        (there / "ckpt-last.ckpt").write_bytes(b"one")
+        for name in ("ckpt-previous.ckpt", "replay.worker-0.1", "replay.worker-0.2"):
+            (there / ".resume" / name).write_bytes(name.encode())
+        (there / ".resume" / ".replay.worker-0.3.tmp").write_bytes(b"half")
+        take(seat, copies)
+        found = content(copies)
+        assert found.pop("ckpt-last.ckpt") == b"one"
+        names = ["ckpt-previous.ckpt", "replay.worker-0.1", "replay.worker-0.2"]
+        assert found == {f".resume/{name}": name.encode() for name in names}
+        assert [name for name, _ in copies.parts() if "replay" in name] == [
+            f"checkpoints/.resume/replay.worker-0.{i}" for i in (1, 1, 1, 1, 1, 2, 2, 2, 2, 2)
+        ]
+        (there / ".resume" / "replay.worker-0.1").unlink()
+        renew(there / "ckpt-last.ckpt", b"two")
+        take(seat, copies)
+        assert sorted(content(copies)) == [
+            ".resume/ckpt-previous.ckpt",
+            ".resume/replay.worker-0.2",
+            "ckpt-last.ckpt",
+        ]
+
     def test_what_is_replaced_on_the_way_comes_as_it_was(
         self, seat: Seat, there: Path, copies: Copies
     ) -> None:
