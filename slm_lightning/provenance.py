@@ -31,6 +31,7 @@ _DECISIVE = {"avx", "avx2", "fma", "avx512f", "avx512_bf16", "amx_tile"}
 """Instructions by which PyTorch chooses how it adds up."""
 PLAIN = ("--no-color", "--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/")
 """Makes a diff that applies everywhere, whatever the user's settings say."""
+NO_HOOKS = ("-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}")
 GIT_TIMEOUT = 20
 """Seconds that one git command may take."""
 
@@ -152,11 +153,11 @@ def _run(*command: str, cwd: Path | None = None, env: dict[str, str] | None = No
 
 def _git(folder: Path, *arguments: str, index: Path | None = None) -> str | None:
     """One git command in ``folder``, on a private index where one is given; it never waits for a
-    password nor takes the repository's locks."""
+    password, takes the repository's locks or starts programs that the repository's hooks name."""
     env = {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}
     if index:
         env["GIT_INDEX_FILE"] = str(index)
-    out = _run("git", *arguments, cwd=folder, env=env)
+    out = _run("git", *NO_HOOKS, *arguments, cwd=folder, env=env)
     return None if out is None else out.rstrip("\n")
 
 

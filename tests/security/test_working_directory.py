@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import metadata
@@ -13,6 +14,7 @@ from slm_lightning import export
 from slm_lightning.envs.gym_backend import make_single
 from slm_lightning.envs.own import import_own
 from slm_lightning.errors import SpecError
+from slm_lightning.provenance import Source
 from slm_lightning.spec.model import EnvParams
 from slm_lightning.tracking import Record
 from slm_lightning.tracking.ui import server
@@ -79,3 +81,21 @@ def test_code_that_is_asked_for_is_found_behind_all_that_is_installed(
         make_single(EnvParams(name="Mine-v0", entry_point="wave:Mine", max_frame=1))
     assert import_own("asked_for").Mine == 1
     assert sys.path[-1] == str(tmp_path)
+
+
+def test_a_checkout_whose_git_would_start_programs(tmp_path: Path) -> None:
+    """As a folder that somebody packed with its ``.git``."""
+    git = ["git", "-c", "user.name=A", "-c", "user.email=a@b.c", "-C", str(tmp_path)]
+    (tmp_path / "code.py").write_text("gamma = 1\n")
+    for arguments in (["init", "-q"], ["add", "."], ["commit", "-qm", "one"]):
+        subprocess.run([*git, *arguments], check=True)
+    program = tmp_path / ".git" / "hooks" / "post-index-change"
+    program.parent.mkdir(exist_ok=True)
+    program.write_text(f"#!/bin/sh\ntouch '{tmp_path}/canary'\n")
+    program.chmod(0o755)
+    subprocess.run([*git, "config", "core.fsmonitor", str(program)], check=True)
+    (tmp_path / "code.py").write_text("gamma = 2\n")
+    assert "+gamma = 2" in Source.read(tmp_path).diff
+    assert not (tmp_path / "canary").exists()
+    subprocess.run([*git, "status"], check=True, capture_output=True)
+    assert (tmp_path / "canary").exists(), "git by itself starts it"
