@@ -29,6 +29,16 @@ def update(bars: ProgressBars | SearchProgress, session: int, *reached: float) -
     show(job, Reached(*reached))
 
 
+@pytest.mark.parametrize("live", [False, True])
+def test_a_warning_is_read_at_once(live: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal() if live else io.StringIO()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    bars = ProgressBars(NAMES, 10_000)
+    bars.update(Job({}, 0, 1, "", ("cpu",)), Reached(64, math.nan, "the disk is full"))
+    bars.close()
+    assert "ppo_t0_s1: warning: the disk is full" in terminal.getvalue()
+
+
 def test_elsewhere_a_line_for_every_tenth(capsys: pytest.CaptureFixture[str]) -> None:
     bars = ProgressBars(NAMES, 10_000)
     for frame in range(64, 2500, 64):
