@@ -74,7 +74,8 @@ def check_agent(spec: Spec, env: EnvInfo) -> None:
     _check_budget(spec)
     _check_actions(spec, env)
     try:
-        _build(spec, env)
+        with torch.random.fork_rng(devices=[]):  # what the caller draws is not shifted
+            _build(spec, env)
     except LabError:
         raise
     except Exception as error:  # whatever PyTorch says of a combination that no rule knows

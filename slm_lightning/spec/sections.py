@@ -105,9 +105,9 @@ class Sections:
         if key not in section:
             self._report_missing(where, f"missing {available}")
             own = {field for model in known.values() for field in model.model_fields}
-            for misspelt in (other for other in section.keys() - own if similarity(other, key) >= 0.6):
-                self.report(dotted(path, misspelt), f'unknown key, did you mean "{key}"?')
-                self._meant.add(where)
+            for other in section.keys() - own:
+                if similarity(other, key) >= 0.6 or edits(other, key) <= 2:
+                    self._mistaken(path, other, key)
         elif not isinstance(name, str):
             self.report(where, f"expected text, not {shown(name)} {available}")
         elif name in gone:
@@ -160,6 +160,9 @@ class Sections:
             self.report(where, f"is not valid: {shown(value)}")
         elif error["type"] == "missing" and len(keys) == len(error["loc"]):
             self._report_missing(where, f"missing; expected {expectation(field)}")
+            for other in present if holder and holder.model_config.get("extra") == "allow" else ():
+                if other not in holder.model_fields and edits(other, keys[-1]) <= 2:
+                    self._mistaken(dotted(path, *keys[:-1]), other, keys[-1])
         else:
             optional = not field.is_required() and isinstance(field.default, bool | int | float | str)
             default = f" (default {shown(field.default)})" if optional else ""
@@ -172,7 +175,7 @@ class Sections:
             return False
         absent = {name for name in model.model_fields if name not in present}
         missing = {name for name in absent if model.model_fields[name].is_required()}
-        alike = any(similarity(key, name) >= CERTAIN for name in absent)
+        alike = any(similarity(key, name) >= CERTAIN or edits(key, name) <= 1 for name in absent)
         return not alike and closest(key, missing) is None
 
     def _readable(self, section: dict[str, Any], model: type[SpecModel]) -> dict[str, Any]:
@@ -208,8 +211,12 @@ class Sections:
             absent = [name for name in required - section.keys() if edits(key, name) <= 2]
             near = closest(key, absent) or closest(key, alike)
             if near:
-                self.report(dotted(path, key), f'unknown key, did you mean "{near}"?')
-                self._meant.add(dotted(path, near))
+                self._mistaken(path, key, near)
+
+    def _mistaken(self, path: str, key: str, meant: str) -> None:
+        """Notes a key of the section at ``path`` that was meant to be another."""
+        self.report(dotted(path, key), f'unknown key, did you mean "{meant}"?')
+        self._meant.add(dotted(path, meant))
 
     def _learn_keys(self, path: str, model: type[SpecModel]) -> None:
         for key, home in _keys(model, path):

@@ -219,6 +219,24 @@ def test_actions_that_a_distribution_never_takes(policy):
     )
 
 
+def test_a_misspelt_seed_does_not_make_it_a_spec_of_slm_lab():
+    data = set_at(PPO, "meta.sed", 3)
+    assert problems_of(data) == {"meta.sed": 'unknown key, did you mean "seed"?'}
+
+
+def test_a_misspelt_name_among_keywords_of_another_library():
+    data = set_at(PPO, "agent.net.lr_scheduler_spec", {"nmae": "LinearToZero", "frame": 100})
+    path = "agent.net.lr_scheduler_spec.nmae"
+    assert problems_of(data) == {path: 'unknown key, did you mean "name"?'}
+
+
+def test_keys_that_something_has_are_not_taken_for_misspelt_ones():
+    data = set_at(PPO, "agent.net", {"cell_type": "GRU", "rnn_hidden_size": 8})
+    assert list(problems_of(data)) == ["agent.net.type"]
+    data = drop_at(set_at(PPO, "env.map_name", "4x4"), "env.max_frame")
+    assert list(problems_of(data)) == ["env.max_frame"]
+
+
 def test_a_rollout_that_no_machine_holds():
     data = set_at(set_at(PPO, "env.num_envs", 10_000), "agent.algorithm.time_horizon", 10**7)
     assert "1e7 steps in 10000 environments (env.num_envs)" in problems_of(data)["agent.algorithm"]
