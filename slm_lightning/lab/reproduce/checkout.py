@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from slm_lightning.errors import IntegrityError, MissingError, UsageError
+from slm_lightning.provenance import NO_HOOKS
 
 PACKAGE = Path(__file__).resolve().parents[2]
 
@@ -72,7 +73,7 @@ def _try(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
     try:
         return subprocess.run(
-            ("git", *arguments),
+            ("git", *NO_HOOKS, *arguments),
             cwd=folder,
             env=env,
             stdin=subprocess.DEVNULL,
