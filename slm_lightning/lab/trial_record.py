@@ -92,7 +92,10 @@ def _store_run(
     for name in ("graphs", "tables", checkpoints):
         if (folder / name).exists():
             record.log_artifacts(run_id, folder / name, name.partition("/")[0])
-    for file in (folder / RESOLVED, folder / "metrics.jsonl", log, folder / CRASH):
+    files = [folder / RESOLVED, log, folder / CRASH]
+    if (folder / checkpoints).is_dir():  # to be gone on from, with all its rows
+        files.append(folder / "metrics.jsonl")
+    for file in files:
         if file.is_file() and file.stat().st_size:
             record.log_artifacts(run_id, file)
 
