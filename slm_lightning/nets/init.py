@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 
 import torch
@@ -14,8 +15,9 @@ from slm_lightning.spec.torch_names import ACTIVATIONS, INITIALISERS
 
 
 def activation(name: str) -> nn.Module:
-    """A ``torch.nn`` activation by class name, in any case."""
-    return ACTIVATIONS[name.lower()]()
+    """A ``torch.nn`` activation by class name, in any case; softmax and its like are over features."""
+    kind = ACTIVATIONS[name.lower()]
+    return kind(dim=1) if "dim" in inspect.signature(kind).parameters else kind()
 
 
 def gain_of(name: str) -> float:

@@ -14,6 +14,7 @@ from slm_lightning.nets.init import activation, gain_of, initialise
 from slm_lightning.nets.mlp import MLPNet
 from slm_lightning.nets.net import Net, regression_loss, spectral_norm
 from slm_lightning.spec.model import LossSpec
+from slm_lightning.spec.torch_names import ACTIVATIONS
 
 
 def mlp(**keys) -> MLPNet.Params:
@@ -190,3 +191,13 @@ def test_parametrised_layers_are_initialised_through_their_own_form():
     layer = net.body.layers[2].eval()
     assert (layer.parametrizations.weight.original == 1).all()
     assert (layer.bias == 0).all()
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize("shape", [(3, 4), (3, 4, 2, 2)], ids=["rows", "images"])
+@pytest.mark.filterwarnings("error")
+def test_every_activation_works_on_rows_and_on_images(name, shape):
+    out = activation(name)(torch.zeros(shape))
+    assert out.shape == shape
+    if "softm" in name and "log" not in name:
+        assert_close(out.sum(1), torch.ones_like(out.sum(1)))
