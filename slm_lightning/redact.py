@@ -70,10 +70,12 @@ _ASSIGNMENT = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 _CODE = re.compile(
-    rf"(?:str|int|bytes|float|bool|None|null|true|false|[a-z_]\w*(?:\.[a-z_]\w*)+|\w*{_WORD}\w*)",
+    rf"(?:str|int|bytes|float|bool|None|null|true|false|[a-z_]\w*(?:\.[a-z_]\w*)+|\w*{_WORD}\w*"
+    r"|neither|expected|unknown|missing|was|not|cannot|must)",
     re.IGNORECASE,
 )
-"""Right-hand sides that are program text: a type, a constant, another variable."""
+"""Right-hand sides that are program text (a type, a constant, another variable), or the first word of
+what the lab says of a key."""
 
 _concealed: set[str] = set()
 

@@ -38,6 +38,7 @@ def prepare(
     """Reads, resolves and checks a spec; arguments and errors as :func:`run`."""
     from slm_lightning.lab.preflight import check, doubts, shortened, with_one_round
     from slm_lightning.registry import REGISTRY
+    from slm_lightning.spec.blanks import refuse_blanks, unrecorded
     from slm_lightning.spec.notes import notes
     from slm_lightning.spec.resolve import resolve
     from slm_lightning.spec.search import check_search, searched
@@ -53,7 +54,8 @@ def prepare(
         resolved = with_one_round(resolved)
     if mode == "dev":
         resolved = shortened(resolved, DEV_ROUNDS)
-    said = notes(raw, resolved)
+    refuse_blanks(resolved.to_dict())
+    said = notes(raw, resolved) + unrecorded(resolved.to_dict())
     if mode == "search":
         resolved, more = searched(raw, resolved)
         said += more

@@ -29,6 +29,7 @@ from slm_lightning.lab.trial_record import RUN_STATUS, draw, store
 from slm_lightning.provenance import Provenance
 from slm_lightning.redact import redact
 from slm_lightning.registry import REGISTRY
+from slm_lightning.spec.blanks import refuse_blanks
 from slm_lightning.spec.load import RawSpec, load_spec
 from slm_lightning.spec.model import Spec
 from slm_lightning.spec.resolve import resolve
@@ -123,8 +124,10 @@ class Trial:
 
     @classmethod
     def reopen(cls, info: RunInfo, record: Record, settled: Sequence[Status] = ("done",)) -> Trial:
-        """The same, to go on with. Raises LockedError where it is running."""
+        """The same, to go on with. Raises LockedError where it is running, SpecError where its spec
+        could not be recorded whole."""
         trial = cls.recorded(info, record, settled)
+        refuse_blanks(trial.spec.to_dict())
         for run_id in [info.run_id, *(trial.session_ids[i] for i in trial.todo)]:
             record.hold(run_id)
             record.set_status(run_id, "RUNNING")

@@ -18,7 +18,7 @@ class Faulty(CartPoleEnv):
 
     ``raise`` an error; reward ``nan``; ``kill`` or ``stop`` the session's process; ``signal`` process
     ``lab`` to stop; ``hang`` and do so again and again; or ``sleep`` for ever. With a path ``once`` the
-    first to go wrong makes that file, and no other does after it.
+    first to go wrong makes that file, and no other does after it. A ``token`` is not looked at.
     """
 
     def __init__(
@@ -27,6 +27,7 @@ class Faulty(CartPoleEnv):
         at: int,
         first_seed: int,
         once: str | None = None,
+        token: str = "",
         lab: int = 0,
         render_mode: str | None = None,
     ):
