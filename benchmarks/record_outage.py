@@ -72,7 +72,7 @@ class Passage(BaseHTTPRequestHandler):
             return
         if self.server.fault == "slow":
             time.sleep(LATENCY)
-        there = HTTPConnection(self.server.target)
+        there = HTTPConnection(self.server.target, timeout=60)
         headers = {key: self.headers[key] for key in self.headers if key.lower() != "host"}
         there.request(self.command, self.path, body, headers)
         answer = there.getresponse()

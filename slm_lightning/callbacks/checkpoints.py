@@ -130,7 +130,7 @@ class Checkpoints(AfterRound):
         try:
             with agreed(workers):
                 if data.segments and data.memory is not None:
-                    data.segments.write(data.memory)
+                    data.segments.write(None if data.finished else data.memory)
                 if self.metrics.file is not None:
                     self.metrics.file.flush()
                     self._save_best()

@@ -35,9 +35,12 @@ class Segments:
         self.before: list[Segment] = []
         """What it was made of at the checkpoint before."""
 
-    def write(self, memory: ReplayMemory) -> None:
-        """Adds what the memory has gained since the last one. Raises OSError, and is then as before."""
+    def write(self, memory: ReplayMemory | None) -> None:
+        """Adds what the memory has gained since the last one; nothing where it needs them no more.
+        Raises OSError, and is then as before."""
         self.before = self.kept
+        if memory is None:
+            return
         self.kept = [segment for segment in self.kept if segment.end > memory.tail]
         start = max(self.kept[-1].end if self.kept else 0, memory.tail)
         if start == memory.head:

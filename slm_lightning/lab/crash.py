@@ -33,8 +33,10 @@ def crashes_told(folder: Path) -> Iterator[None]:
     try:
         yield
     except CrashError as error:
-        print(*error.facts["traceback"], sep="\n", file=sys.stderr)
-        text = json.dumps(redact(error.facts), indent=2, allow_nan=False, ensure_ascii=False)
+        trace = redact("\n".join(error.facts["traceback"]))  # whole, since some secrets have many lines
+        print(trace, file=sys.stderr)
+        facts = redact(error.facts) | {"traceback": trace.split("\n")}
+        text = json.dumps(facts, indent=2, allow_nan=False, ensure_ascii=False)
         atomically(path, partial(Path.write_text, data=text + "\n", encoding="utf-8"))
         command = f"python -m slm_lightning.lab.crash {path.absolute()}"
         error.hint = f"to play this episode again: {command}"

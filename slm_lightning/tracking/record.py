@@ -274,10 +274,10 @@ class Record(Creator):
         if metrics:
             self._ask(self.client.log_batch, self.there(run_id), metrics)
 
-    def _ask(self, request: Callable[..., Any], *arguments: Any, **options: Any) -> None:
+    def _ask(self, call: Callable[..., Any], *arguments: Any, **options: Any) -> None:
         """Makes a small request, and notes whether the server is slow."""
         begun = time.monotonic()
-        request(*arguments, **options)
+        call(*arguments, **options)
         self._is_slow = self.is_server and time.monotonic() - begun > SLOW
 
     def _store(self, run_id: str, path: Path, artifact_path: str | None) -> None:

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from slm_lightning.callbacks import LAST, RESUME
-from slm_lightning.data import sealed
+from slm_lightning.callbacks import LAST
 from slm_lightning.lab.running.job import Job, Outcome
 from slm_lightning.lab.running.worker import run_session
 from slm_lightning.tracking import read_rows
@@ -33,23 +32,26 @@ def save_after_every_round(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(f"{MODULE}.RETRY_SECONDS", 0.0)
 
 
-def job(folder: Path, session: int = 0, spec: Any = SPEC) -> Job:
+def job(folder: Path, session: int = 0, spec: Any = SPEC, last_block: int | None = None) -> Job:
     folder.mkdir(exist_ok=True)
-    return Job(spec.to_dict(), 0, session, str(folder), ("cpu",))
+    return Job(spec.to_dict(), 0, session, str(folder), ("cpu",), last_block=last_block)
 
 
-def train(folder: Path, session: int = 0, report: Any = lambda *_: None) -> tuple[Outcome, list[str]]:
-    """Trains it in ``folder``, or goes on there; how it ended and what the user was told."""
+def train(
+    folder: Path, session: int = 0, report: Any = lambda *_: None, last_block: int | None = None
+) -> tuple[Outcome, list[str]]:
+    """Trains it in ``folder``, or goes on there, to its end or to ``last_block``; how it ended and what
+    the user was told."""
     said: list[str] = []
-    return run_session(job(folder, session), report, warn=said.append), said
+    task = job(folder, session, last_block=last_block)
+    return run_session(task, report, warn=said.append), said
 
 
 def left(folder: Path) -> dict[str, Any]:
     """Everything that a session's spec and code determine: its rows, its checkpoints, its memory."""
     rows = read_rows(folder / "metrics.jsonl")
     states = [stored_state(path) for path in sorted((folder / "checkpoints").glob("*.ckpt"))]
-    segments = states[-1]["RolloutData"]["memory"].pop("rows")
-    parts = [sealed.load(folder / "checkpoints" / RESUME / segment[0]) for segment in segments]
+    parts = [states[-1]["RolloutData"]["memory"].pop("rows")]
     return {
         "rows": [{key: value for key, value in row.items() if key not in CLOCK} for row in rows],
         "states": [{k: v for k, v in state.items() if k != "loops"} for state in states],

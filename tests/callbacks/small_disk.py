@@ -46,7 +46,7 @@ def full_in_the_middle(folder: Path, mib: int) -> None:
 def refused_beforehand(folder: Path, mib: int) -> None:
     check_disk(SPEC, folder / "small" / "record")
     large = make_spec("DQN", memory=REPLAY | {"max_size": 10**7})
-    with pytest.raises(StorageError, match=r"come to about 7\d\d\.\d MiB; .* has \d+\.\d MiB free"):
+    with pytest.raises(StorageError, match=r"come to about 7\d\d\.\d MiB, and .* has \d+\.\d MiB free"):
         check_disk(large, folder / "small" / "record")
     mount(folder / "fixed", "ro")
     with pytest.raises(StorageError, match=r"fixed cannot be written by user 0: Read-only file system"):

@@ -291,7 +291,7 @@ class _Author:
         if backend == "gymnasium":
             most = 1 if world.masked else 3
             repeats = {key: dice.randint(1, most) for key in ("frame_stack", "action_repeat")}
-            keys |= dice.some(repeats | {"vectorization_mode": "sync"})
+            keys |= dice.some(repeats | {"vectorization_mode": "sync", "step_timeout": 60})
         if backend == "torch" or dice.maybe(0.1):
             keys["backend"] = backend
         frames = self._round(algorithm) * workers * dice.randint(1, 3) + dice.randint(0, 50)

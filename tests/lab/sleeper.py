@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from multiprocessing import parent_process
+from multiprocessing import current_process, parent_process
 from pathlib import Path
 
 from gymnasium.envs.classic_control import CartPoleEnv
@@ -20,7 +20,8 @@ class Sleeper(CartPoleEnv):
 
     def step(self, action):
         self.taken += 1
-        if self.taken == self.at and parent_process() is not None and self._is_first():
+        in_session = parent_process() is not None and current_process().name != "apart"
+        if self.taken == self.at and in_session and self._is_first():
             signal.sigwait([])
         return super().step(action)
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from slm_lightning.core import Keys, Stream
+from slm_lightning.data import sealed
 from slm_lightning.lab.replay import Files, Policy
 from tests.conftest import make_spec, train
 
@@ -23,7 +24,7 @@ def policy(tmp_path_factory: pytest.TempPathFactory) -> Policy:
     spec = make_spec("PPO", {"name": "CartPole-v1", "normalize_obs": True}, RNN)
     run, tmp_path = train(spec), tmp_path_factory.mktemp("policy")
     (tmp_path / "spec.json").write_text(json.dumps({"test": run.data.spec.to_dict()}))
-    torch.save({"state_dict": run.session.state_dict()}, tmp_path / "last.ckpt")
+    sealed.save({"state_dict": run.session.state_dict()}, tmp_path / "last.ckpt")
     return Policy(Files("test", tmp_path / "spec.json", tmp_path / "last.ckpt"))
 
 

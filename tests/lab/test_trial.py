@@ -143,6 +143,7 @@ class TestRecord:
             "checkpoints/ckpt-best.ckpt",
             "checkpoints/ckpt-last.ckpt",
             "graphs/session.html",
+            "metrics.jsonl",
             "spec_resolved.json",
             "tables/metrics.csv",
         }

@@ -126,7 +126,7 @@ def test_forty_secrets_and_a_search(
     assert len(FOUND) >= 40 and len(set(FOUND)) == len(FOUND)
     for name, value in IN_ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
-    env = {"name": "Leaky-v0", "entry_point": "tests.security.leaky:Leaky", "at": 200}
+    env = {"name": "Leaky-v0", "entry_point": "tests.security.leaky:Leaky", "at": 300}
     spec = tiny(env={**env, **IN_SPEC, "says": IN_ERRORS}, meta={"max_session": 1, "max_trial": 2})
     spec["tiny"]["search"] = {"agent.algorithm.gamma__uniform": [0.9, 0.99]}
     write_spec(tmp_path / "spec.json", spec)

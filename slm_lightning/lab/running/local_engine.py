@@ -244,7 +244,6 @@ def begin_process() -> None:
     os.setpgid(0, 0)
     if os.environ.get(SAFE_PATH) == OURS:  # it was for the fork server, not for what we may start
         del os.environ[SAFE_PATH]
-    _leave_fork_server()
     _watch_parent()
     end_with_parent()
     be_given_up_first()
@@ -261,14 +260,6 @@ def _watch_parent() -> None:
         os.killpg(0, signal.SIGKILL)  # with the environments that have processes of their own
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-def _leave_fork_server() -> None:
-    """Gives up what keeps the fork server alive, so that it ends with the lab, and this process with
-    it, whatever the session is busy with."""
-    server: Any = forkserver._forkserver
-    os.close(server._forkserver_alive_fd)
-    server._forkserver_alive_fd = server._forkserver_address = None
 
 
 def _write_output_to(path: Path) -> None:

@@ -123,7 +123,7 @@ def test_verify_computes_up_to_a_block(workplace: Workplace) -> None:
     changed = json.loads(workplace.lab("verify", workplace.runs["then"], "--block", "5", "--json").out)
     assert not changed["identical"]
     assert changed["parted_at"] == {"block": 4, "frame": 200}
-    assert changed["parted"].keys() >= {"loss", "state"}
+    assert "state" in changed["parted"]
 
 
 def test_changes_that_were_not_committed(workplace: Workplace) -> None:

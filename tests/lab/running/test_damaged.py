@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
-from slm_lightning.errors import DivergedError, IntegrityError, LabError, StorageError
-from slm_lightning.lab.result import Result, SessionResult
-from slm_lightning.lab.running.job import Outcome
-from slm_lightning.lab.running.local_engine import _outcome
 from slm_lightning.tracking import Record
 from tests.support import Lab, faulty, tiny, write_spec
 
@@ -34,20 +29,3 @@ def test_a_damaged_checkpoint_is_refused_and_kept(lab: Lab, record: Record, tmp_
     assert record.get(session.run_id).tags["slm.status"] == "failed"
     file.write_bytes(whole)
     assert lab("resume", "tiny_t0").code == 0
-
-
-@pytest.mark.parametrize(
-    ("error", "status"),
-    [
-        (StorageError("the disk is full"), "stopped"),
-        (IntegrityError("it is damaged"), "failed"),
-        (DivergedError("the loss is nan"), "diverged"),
-    ],
-)
-def test_what_ended_a_session_is_what_the_command_exits_with(error: LabError, status: str) -> None:
-    outcome = _outcome(error)
-    assert outcome.status == status
-    sessions = [SessionResult("b", end, pd.DataFrame(), {}) for end in (Outcome("done"), outcome)]
-    found = Result("a" * 32, "t", sessions, {}, {}).error()
-    assert type(found) is type(error)
-    assert str(error) in str(found) and found.hint

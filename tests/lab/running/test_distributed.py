@@ -150,7 +150,7 @@ def test_a_killed_worker_ends_the_others_and_all_start_again(record: Record, tmp
 @pytest.mark.parametrize(
     "fault, code, message",
     [
-        ("raise", 4, "session 0 failed: RuntimeError: the motor burnt out"),
+        ("raise", 4, "session 0 failed: tests/Faulty-v0 raised RuntimeError: the motor burnt out"),
         (
             "nan",
             5,

@@ -105,7 +105,7 @@ def test_sessions_come_to_the_numbers_of_one_machine(
         pd.testing.assert_frame_equal(rows(one), rows(other), check_exact=True)
         assert all(equal(state(one, which), state(other, which)) for which in ("best", "last"))
         names = {path.name for path in (Path(one.folder) / "checkpoints").iterdir()}
-        assert names == {"ckpt-best.ckpt", "ckpt-last.ckpt"}
+        assert names == {".resume", "ckpt-best.ckpt", "ckpt-last.ckpt"}
 
 
 def test_ctrl_c_brings_everything_home(engine: RayEngine, tmp_path: Path) -> None:
