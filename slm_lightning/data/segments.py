@@ -33,12 +33,15 @@ class Segments:
         self.kept: list[Segment] = []
         """What the memory is made of, oldest first."""
         self.before: list[Segment] = []
-        """What it was made of at the checkpoint before."""
+        """What checkpoints on disk may be made of: the last that came about, and those tried since."""
+        self.undone: list[Segment] = []
+        """What the memory was made of before the last write."""
 
     def write(self, memory: ReplayMemory | None) -> None:
         """Adds what the memory has gained since the last one; nothing where it needs them no more.
         Raises OSError, and is then as before."""
-        self.before = self.kept
+        self.undone = self.kept
+        self.before = [*dict.fromkeys([*self.before, *self.kept])]
         if memory is None:
             return
         self.kept = [segment for segment in self.kept if segment.end > memory.tail]
@@ -56,7 +59,7 @@ class Segments:
             self.folder.mkdir(parents=True, exist_ok=True)
             atomically(self.folder / name, save)
         except BaseException:
-            self.kept = self.before
+            self.kept = self.undone
             raise
         self.kept = [*self.kept, Segment(name, start, memory.head, digest)]
 
@@ -65,22 +68,23 @@ class Segments:
         for segment in self.kept:
             if segment not in self.before:
                 (self.folder / segment.name).unlink(missing_ok=True)
-        self.kept = self.before
+        self.kept = self.undone
 
     def tidy(self) -> None:
-        """Deletes what neither this checkpoint nor the one before it needs, and what a killed process
-        has left half written."""
+        """Deletes, once a checkpoint has come about, what neither it nor the one before it needs, and
+        what a killed process has left half written."""
         needed = {segment.name for segment in (*self.kept, *self.before)}
         for path in self.folder.glob(f"*{self.stem}.*"):
             if path.name not in needed:
                 path.unlink()
+        self.before = self.kept
 
     def state_dict(self) -> list[list[Any]]:
         """The segments, as plain data."""
         return [list(segment) for segment in self.kept]
 
     def load_state_dict(self, state: list[list[Any]]) -> None:
-        self.kept = self.before = [Segment(*segment) for segment in state]
+        self.kept = self.before = self.undone = [Segment(*segment) for segment in state]
 
     def verify(self, state: list[list[Any]]) -> None:
         """Raises IntegrityError where a segment is missing, damaged or not the one that was written."""

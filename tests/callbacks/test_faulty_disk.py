@@ -10,7 +10,8 @@ import pytest
 
 from slm_lightning.errors import StorageError
 from tests.callbacks.faulty_disk import FaultyDisk
-from tests.callbacks.sessions import MODULE, assert_same, left, save_after_every_round, train
+from tests.callbacks.sessions import MODULE, assert_same, last, left, save_after_every_round, train
+from tests.callbacks.test_going_on import flip
 
 Whole = tuple[list[str], dict[str, Any]]
 
@@ -93,6 +94,26 @@ def test_killed_at_every_call(whole: Whole, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_full_at_every_call(whole: Whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     check_full(whole, chosen(whole[0], 10), tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["not made", "made"])
+@pytest.mark.parametrize("names", [0, 2], ids=["link", "rename"])
+def test_the_checkpoint_before_outlives_one_that_got_no_name(
+    names: int, before: bool, whole: Whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The memory has lost its oldest segment by then; ckpt-last is damaged when the next has come."""
+    calls = whole[0]
+    linked = [index for index, name in enumerate(calls) if name == "link"][-2]
+    named = [i for i, name in enumerate(calls) if i >= linked and name in ("link", "replace")][names]
+    with monkeypatch.context() as patched:
+        FaultyDisk(tmp_path, range(named, named + 1), before=before).install(patched)
+        outcome, told = train(tmp_path)
+    assert outcome.status == "done" and len(told) == 2
+    flip(last(tmp_path))
+    outcome, told = train(tmp_path)
+    assert outcome.status == "done"
+    assert "goes on from the checkpoint before it" in told[0]
+    assert_same(tmp_path, whole[1])
 
 
 def test_a_disk_that_stays_full(whole: Whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
