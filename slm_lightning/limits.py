@@ -41,6 +41,8 @@ def as_limit(error: BaseException) -> LabError | None:
                 f"{SHARED} is full: it holds {shutil.disk_usage(SHARED).total / GIB:.1f} GiB",
                 'give it more (docker run --shm-size), or write env.vectorization_mode "sync"',
             )
+        case errno.ENOSPC | errno.EDQUOT | errno.EROFS | errno.EIO:
+            return StorageError(str(error), "make room, and go on")
     return None
 
 

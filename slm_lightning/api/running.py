@@ -116,11 +116,10 @@ def resume(
             began, instead of a warning and the tag ``slm.exact``.
     """
     warm_up()
-    from slm_lightning.lab.changes import changes
     from slm_lightning.lab.search.experiment import Experiment
     from slm_lightning.lab.search.experiment_result import recorded
     from slm_lightning.lab.search.storage import open_storage
-    from slm_lightning.lab.trial import APPROXIMATE, EXACT, Trial
+    from slm_lightning.lab.trial import CHANGED, Trial
     from slm_lightning.tracking import Record
 
     record = Record()
@@ -128,10 +127,32 @@ def resume(
     info = record.find(run)
     while info.parent is not None:
         info = record.get(info.parent)
-    if info.status == "FINISHED" and not extend and not (info.kind == "experiment" and confirm):
+    is_trial = info.kind == "trial"
+    if info.status == "FINISHED" and not extend and not (confirm and not is_trial):
         say(f"{info.name} is done: nothing to do")
-        is_trial = info.kind == "trial"
         return Trial.recorded(info, record).result() if is_trial else recorded(info, record)
+    changed = _told(info, record, require_exact, say)
+    if extend:
+        _extend(info, record, extend, say)
+    if is_trial:
+        trial = Trial.reopen(record.get(info.run_id), record)
+        if changed:
+            Trial.doubt(info, record, CHANGED)
+        return _run(trial, device, say)
+    with closing((where or Where()).engine()) as engine:
+        study = open_storage(storage, record.root)
+        experiment = Experiment.reopen(info, record, study, confirm)
+        if changed:
+            Trial.doubt(info, record, CHANGED)
+        return _search(experiment, engine, device, say)
+
+
+def _told(info: Any, record: Any, require_exact: bool, say: Say) -> bool:
+    """Says what keeps a run from going on exactly; returns whether something has changed since it
+    began. Raises UsageError where it never did, IntegrityError where only an exact one will do."""
+    from slm_lightning.lab.changes import changes
+    from slm_lightning.lab.trial import APPROXIMATE, EXACT, Trial
+
     if info.kind == "trial" and not Trial.is_whole(info, record):
         command = info.tags.get("mlflow.source.name", "slm-lightning run")
         raise UsageError(f"{info.name} ended before it was begun", f"start it again: {command}")
@@ -140,30 +161,25 @@ def resume(
             "warning: its environment does not repeat itself; new episodes begin, and the numbers are"
             " approximate"
         )
-    if changed := changes(info, record):
-        _warn(info, record, changed, require_exact, say)
-    if extend:
-        from slm_lightning.lab.extension import extend as extended
-
-        for doubt in extended(info, record, extend):
-            say(f"note: other numbers than with this budget from the start: {doubt}")
-        info = record.get(info.run_id)
-    if info.kind == "trial":
-        return _run(Trial.reopen(info, record), device, say)
-    with closing((where or Where()).engine()) as engine:
-        study = open_storage(storage, record.root)
-        return _search(Experiment.reopen(info, record, study, confirm), engine, device, say)
-
-
-def _warn(info: Any, record: Any, changed: list[str], require_exact: bool, say: Say) -> None:
-    listing = "".join(f"\n  {change}" for change in changed)
-    if require_exact:
+    listing = "".join(f"\n  {change}" for change in changes(info, record))
+    if listing and require_exact:
         raise IntegrityError(
             f"not as it was when {info.name} began:{listing}",
             "go on without --require-exact, or bring back what it began with",
         )
-    say(f"warning: the numbers need not be those of an unbroken run; changed since it began:{listing}")
-    record.set_tags(info.run_id, {"slm.exact": "false"})
+    if listing:
+        say(
+            "warning: the numbers need not be those of an unbroken run; changed since it began:"
+            f"{listing}"
+        )
+    return bool(listing)
+
+
+def _extend(info: Any, record: Any, asked: Mapping[str, Any], say: Say) -> None:
+    from slm_lightning.lab.extension import extend
+
+    for doubt in extend(info, record, asked):
+        say(f"note: other numbers than with this budget from the start: {doubt}")
 
 
 @dataclass(frozen=True)

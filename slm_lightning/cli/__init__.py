@@ -54,8 +54,11 @@ def _in_one_sentence(debug: bool) -> Iterator[None]:
         click.echo(redact(text.getvalue()), err=True, nl=False)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt) as error:
-        _tell_notes(error)
-        sys.exit(75 if isinstance(error, Preempted) else 130)
+        cause = error.__cause__ or error.__context__ or error  # click raises an Abort of its own
+        preempted = isinstance(cause, Preempted)
+        _say(f"stopped by {cause if preempted else 'SIGINT'}")
+        _tell_notes(cause)
+        sys.exit(75 if preempted else 130)
     except Exception as error:
         if debug:
             raise

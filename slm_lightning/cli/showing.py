@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 
 from slm_lightning import output
+from slm_lightning.lab.crash import CRASH
 from slm_lightning.lab.report.findings import Findings, findings
 from slm_lightning.lab.report.verdict import verdict
 from slm_lightning.lab.wording import count, duration, interval, number, setting, spec_value, wrapped
@@ -91,4 +92,7 @@ def _next(record: Record, run: RunInfo, artifacts: Sequence[str]) -> list[str]:
         lines.append(f"go on      slm-lightning resume {short}")
     if run.kind == "trial" and not record.is_server and "spec.json" in artifacts:
         lines.append(f"repeat     slm-lightning run {record.download(run.run_id, 'spec.json')}")
+    if CRASH in artifacts and not record.is_server:
+        file = record.download(run.run_id, CRASH)
+        lines.append(f"the crash  python -m slm_lightning.lab.crash {file}")
     return lines

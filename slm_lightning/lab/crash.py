@@ -38,8 +38,7 @@ def crashes_told(folder: Path) -> Iterator[None]:
         facts = redact(error.facts) | {"traceback": trace.split("\n")}
         text = json.dumps(facts, indent=2, allow_nan=False, ensure_ascii=False)
         atomically(path, partial(Path.write_text, data=text + "\n", encoding="utf-8"))
-        command = f"python -m slm_lightning.lab.crash {path.absolute()}"
-        error.hint = f"to play this episode again: {command}"
+        error.hint = "slm-lightning show says how to play this episode again"
         raise
 
 
@@ -60,4 +59,7 @@ def play_again(path: Path) -> int:
 if __name__ == "__main__":
     sys.path.insert(0, os.getcwd())
     steps = play_again(Path(sys.argv[1]))
-    print(f"nothing was raised in {steps} steps: the environment does not repeat itself, or was mended")
+    print(
+        f"nothing was raised in the {steps} steps of this episode: the environment was mended, does not"
+        " repeat itself, or keeps something over episodes"
+    )

@@ -12,9 +12,10 @@ from slm_lightning.callbacks import LAST
 from slm_lightning.data import sealed
 from slm_lightning.data.memory import PastEpisodes, PrioritizedReplay
 from slm_lightning.data.rollout_data import KEPT_MEMORY, RolloutData
-from slm_lightning.errors import UsageError
+from slm_lightning.errors import StorageError, UsageError
 from slm_lightning.lab.preflight import check_agent, look_at
-from slm_lightning.lab.trial import Trial, write_json
+from slm_lightning.lab.trial import EXTENDED, Trial, write_json
+from slm_lightning.spec.blanks import refuse_blanks
 from slm_lightning.spec.load import load_spec
 from slm_lightning.spec.model import Spec
 from slm_lightning.spec.wording import shown
@@ -23,7 +24,7 @@ from slm_lightning.tracking import RESOLVED, Record, RunInfo, read_rows
 KEY = "env.max_frame"
 """What may be raised: all else would make it another trial."""
 JOURNAL = "metrics.jsonl"
-TAG, EXACT = "slm.extended", "slm.exact"
+TAG = "slm.extended"
 ANEW = "start a new run with it: slm-lightning run SPEC --set KEY=VALUE"
 
 
@@ -37,6 +38,7 @@ def extend(info: RunInfo, record: Record, asked: Mapping[str, Any]) -> list[str]
     if info.kind != "trial":
         raise UsageError(f"{info.name} is a search, and --extend is for trials", "raise --trials")
     trial = Trial.recorded(info, record, settled=())
+    refuse_blanks(trial.spec.to_dict())
     before, after = trial.spec.env.max_frame, _budget(asked)
     if after <= before:
         raise UsageError(f"{info.name} has {before:,} frames already", f"give {KEY} more than that")
@@ -50,8 +52,9 @@ def extend(info: RunInfo, record: Record, asked: Mapping[str, Any]) -> list[str]
     for run_id in trial.session_ids:
         record.set_tags(run_id, {"slm.status": "stopped", "slm.reason": "to be extended"})
     history = info.tags.get(TAG, f"{before}") + f" -> {after}"
-    tags = {"slm.status": "stopped", TAG: history} | ({EXACT: "false"} if doubts else {})
-    record.set_tags(info.run_id, tags)
+    record.set_tags(info.run_id, {"slm.status": "stopped", TAG: history})
+    if doubts:
+        Trial.doubt(info, record, EXTENDED)
     record.set_status(info.run_id, "RUNNING")  # from here on any resume goes on
     for run_id in (*trial.session_ids, info.run_id):
         write_json(record.folder(run_id) / RESOLVED, spec.to_dict())
@@ -59,6 +62,8 @@ def extend(info: RunInfo, record: Record, asked: Mapping[str, Any]) -> list[str]
     written = load_spec(record.download(info.run_id, "spec.json"), overrides={KEY: after})
     write_json(record.folder(info.run_id) / "spec.json", {written.name: written.data})
     record.log_artifacts(info.run_id, record.folder(info.run_id) / "spec.json")
+    if any(record.deliver(run_id) for run_id in (*trial.session_ids, info.run_id)):
+        raise StorageError(f"{record} does not take the new budget now", "resume goes on when it does")
     return doubts
 
 

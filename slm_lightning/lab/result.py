@@ -67,6 +67,6 @@ class Result:
             return None
         kind = next((kind for kind in KINDS if kind.exit_code == code), SessionError)
         hint = f"the record is kept: slm-lightning show {self.run_id[:8]}"
-        if self.status == "failed":  # what diverged would do so again
+        if kind in (SessionError, StorageError):  # what diverged, or is damaged, would be so again
             hint += f"\nto go on from the last checkpoints: slm-lightning resume {self.run_id[:8]}"
         return kind(self.reason, hint)

@@ -36,8 +36,9 @@ from slm_lightning.spec.resolve import resolve
 from slm_lightning.tracking import RESOLVED, Courier, Record, RunInfo, flatten, read_rows
 from slm_lightning.tracking.creation import Kind
 
-EXACT, APPROXIMATE = "slm.exact", "approximate"
-"""The tag of a run whose environment cannot be brought back as it was."""
+EXACT, APPROXIMATE, EXTENDED, CHANGED = "slm.exact", "approximate", "extended", "false"
+"""The tag of a run whose numbers need not come again: its environment cannot be brought back as it
+was; something depended on its first budget; code, packages or machine have changed on the way."""
 ALONE = 0
 """Number of a trial that is not part of an experiment."""
 OF_SEARCH = ("search", "meta.search", "meta.max_trial")
@@ -133,6 +134,12 @@ class Trial:
             record.set_status(run_id, "RUNNING")
         return trial
 
+    @staticmethod
+    def doubt(info: RunInfo, record: Record, why: str) -> None:
+        """Tags a run as inexact. That its environment is approximate stays said."""
+        if record.get(info.run_id).tags.get(EXACT) != APPROXIMATE:
+            record.set_tags(info.run_id, {EXACT: why})
+
     @property
     def todo(self) -> list[int]:
         """The sessions that have not ended."""
@@ -147,7 +154,7 @@ class Trial:
                 spec=self.spec.to_dict(),
                 trial=self.number,
                 session=s,
-                folder=str(self.record.folder(self.session_ids[s])),
+                folder=str(self.record.working_folder(self.session_ids[s])),
                 devices=devices_of(self.spec, self.number * len(self.session_ids) + s, device),
                 needs=needs,
                 rungs=tuple(rungs),

@@ -9,8 +9,9 @@ import pytest
 
 from slm_lightning import api, run
 from slm_lightning.errors import UsageError
-from slm_lightning.lab.extension import EXACT, TAG
+from slm_lightning.lab.extension import TAG
 from slm_lightning.lab.result import Result
+from slm_lightning.lab.trial import EXACT, EXTENDED
 from slm_lightning.spec.model import Spec
 from slm_lightning.tracking import RESOLVED, Record
 from tests.conftest import PRIORITIZED, make_spec
@@ -57,6 +58,7 @@ def test_extended_equals_planned(name: str, record: Record) -> None:
     info = record.get(short.run_id)
     assert (info.status, info.tags["slm.status"]) == ("FINISHED", "done")
     assert info.tags[TAG] == "512 -> 1024" and info.params["env.max_frame"] == "512"
+    assert api.verify(short.run_id).comparison.identical, "but for the evaluation at the first end"
     assert '"max_frame": 1024' in record.download(info.run_id, RESOLVED).read_text()
     assert '"max_frame": 1024' in record.download(info.run_id, "spec.json").read_text()
     assert not any(record.root.glob("runs/*"))
@@ -74,7 +76,7 @@ def test_what_the_old_budget_has_left_is_told(record: Record) -> None:
     assert extended.metrics["frame"].max() == 600
     doubts = [line for line in said if line.startswith("note: other numbers than with this budget")]
     assert any("beta" in line for line in doubts) and any("old end" in line for line in doubts)
-    assert record.get(short.run_id).tags[EXACT] == "false"
+    assert record.get(short.run_id).tags[EXACT] == EXTENDED
 
 
 def test_what_cannot_be_extended(lab: Lab, record: Record, tmp_path: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -62,9 +63,11 @@ class Comparison:
         }
 
 
-def compare(then: pd.DataFrame, now: pd.DataFrame, ended_early: bool) -> Comparison:
+def compare(
+    then: pd.DataFrame, now: pd.DataFrame, ended_early: bool, evaluated: Collection[int] = ()
+) -> Comparison:
     """Compares a recorded table with that of a repetition; where the recorded session ``ended_early``
-    the repetition may go on behind it."""
+    the repetition may go on behind it. At the frames ``evaluated`` only one of both was evaluated."""
     then, now = (table.set_index("frame").sort_index() for table in (then, now))
     frames = then.index.intersection(now.index)
     known = [set(table.loc[frames].dropna(axis=1, how="all")) - set(CLOCK) for table in (then, now)]
@@ -72,8 +75,9 @@ def compare(then: pd.DataFrame, now: pd.DataFrame, ended_early: bool) -> Compari
     missing = ", ".join(sorted(known[0] ^ known[1]))
     numbers = hashes = 0
     for count, frame in enumerate(frames):
-        old, new = then.loc[frame, columns], now.loc[frame, columns]
-        differs = [c for c in columns if not _same(old[c], new[c])]
+        shared = [c for c in columns if not (frame in evaluated and c.startswith("eval/"))]
+        old, new = then.loc[frame, shared], now.loc[frame, shared]
+        differs = [c for c in shared if not _same(old[c], new[c])]
         if differs:
             state = next((str(v[STATE]) for v in (old, new) if STATE in v and pd.notna(v[STATE])), "")
             return Comparison(

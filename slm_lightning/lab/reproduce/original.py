@@ -17,6 +17,7 @@ from slm_lightning.tracking import RESOLVED, Record, RunInfo
 DOUBTS = {
     "approximate": "its environment did not repeat itself when it was looked at",
     "false": "it was resumed with other code, libraries or machine than it began with",
+    "extended": "it was extended, and something in it depended on its first budget",
 }
 """What the tag ``slm.exact`` says."""
 
@@ -85,7 +86,7 @@ class Original:
             whole=run.tags.get("slm.git.diff_whole", "true") == "true",
             recorded=Recorded.of(run, record),
             confirm=int(run.tags.get("slm.confirm", 0)),
-            doubt=DOUBTS.get(run.tags.get("slm.exact", ""), ""),
+            doubt=doubt_of(run),
             sessions=sessions_of(record, run),
         )
 
@@ -99,6 +100,18 @@ def sessions_of(record: Record, run: RunInfo) -> dict[Place, RunInfo]:
         for session in record.children(trial.run_id):
             found[Place(number, int(session.tags["slm.session"]))] = session
     return found
+
+
+def doubt_of(run: RunInfo) -> str:
+    """Why the numbers of a trial or an experiment need not come again; empty where they must."""
+    return DOUBTS.get(run.tags.get("slm.exact", ""), "")
+
+
+def former_ends(trial: RunInfo, rows: pd.DataFrame) -> list[int]:
+    """The frames at which a trial that was extended had come to its end, and was evaluated."""
+    *budgets, _ = trial.tags.get("slm.extended", "").split(" -> ")
+    reached = [rows.loc[rows["frame"] <= int(budget), "frame"] for budget in budgets]
+    return [int(frames.max()) for frames in reached if len(frames)]
 
 
 def rows_of(record: Record, session: RunInfo) -> pd.DataFrame:

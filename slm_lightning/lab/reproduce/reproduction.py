@@ -10,11 +10,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from slm_lightning.errors import IntegrityError, SessionError
+from slm_lightning.errors import DivergedError, IntegrityError, SessionError, UsageError
 from slm_lightning.lab.changes import Change, changed_machine, changed_packages, versions
 from slm_lightning.lab.reproduce.bits import Comparison, compare
 from slm_lightning.lab.reproduce.checkout import changed_files, full_name
-from slm_lightning.lab.reproduce.original import Original, Place, rows_of, sessions_of
+from slm_lightning.lab.reproduce.original import (
+    Original,
+    Place,
+    former_ends,
+    rows_of,
+    sessions_of,
+)
 from slm_lightning.lab.reproduce.workshop import HERE, Workshop, code_of, workshop
 from slm_lightning.lab.wording import count
 from slm_lightning.provenance import NONE, Provenance
@@ -68,6 +74,8 @@ def reproduce(record: Record, run: str, here: bool, device: str, say: Say) -> Re
     Raises UsageError, MissingError, IntegrityError where that cannot be had, and SessionError where
     the spec does not run there.
     """
+    if Path(run).is_file():
+        raise UsageError(f"{run} is a spec file", "add --commit: with whose code it is to be run")
     original = Original.of(record, record.find(run))
     say(f"{original.name}: {count(len(original.sessions), 'session')} to be made again")
     now, then = Provenance.collect(), original.recorded
@@ -156,7 +164,7 @@ def _run(original: Original, shop: Workshop, root: Path, device: str) -> Record:
 
 
 def _must_run(code: int) -> None:
-    if code in (1, 2, 3, 6, 130):
+    if code not in (0, SessionError.exit_code, DivergedError.exit_code):
         raise SessionError(
             f"the repetition could not be run (exit {code})",
             "it has said why; --here tries it with the code and the packages that are here",
@@ -169,14 +177,13 @@ def _compare(
     repeated = sessions_of(again, run)
     if lost := [place for place in original.sessions if place not in repeated]:
         raise IntegrityError(f"the repetition has no {lost[0]}", f"its record is kept: {again.root}")
-    return {
-        place: compare(
-            rows_of(record, session),
-            rows_of(again, repeated[place]),
-            ended_early=session.tags.get("slm.status") != "done",
-        )
-        for place, session in original.sessions.items()
-    }
+    trial = record.get(original.run_id)
+    found = {}
+    for place, session in original.sessions.items():
+        then, ended_early = rows_of(record, session), session.tags.get("slm.status") != "done"
+        now = rows_of(again, repeated[place])
+        found[place] = compare(then, now, ended_early, former_ends(trial, then))
+    return found
 
 
 def _reasons(

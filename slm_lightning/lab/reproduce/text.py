@@ -32,8 +32,9 @@ def verified(found: Verified) -> str:
     """What a session showed when it was computed again."""
     if found.comparison.identical:
         return f"{found.name} up to block {found.block} bit-identical: {_counted([found.comparison])}"
+    doubt = [f"its numbers need not come again: {found.doubt}"] if found.doubt else []
     changed = [f"changed since: {change}" for change in found.changed]
-    return "\n".join([f"{found.name} {difference(found.comparison)}", *changed])
+    return "\n".join([f"{found.name} {difference(found.comparison)}", *doubt, *changed])
 
 
 def difference(parted: Comparison) -> str:

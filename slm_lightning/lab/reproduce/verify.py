@@ -12,12 +12,13 @@ import pandas as pd
 from slm_lightning.errors import SessionError, UsageError
 from slm_lightning.lab.changes import changes
 from slm_lightning.lab.reproduce.bits import STATE, Comparison, compare
-from slm_lightning.lab.reproduce.original import rows_of
+from slm_lightning.lab.reproduce.original import doubt_of, former_ends, rows_of
 from slm_lightning.lab.running.admission import Machine
 from slm_lightning.lab.running.job import Job, Outcome
 from slm_lightning.lab.running.launch import Launcher
 from slm_lightning.lab.running.local_engine import LocalEngine
 from slm_lightning.lab.trial import Trial, read_metrics
+from slm_lightning.spec.blanks import refuse_blanks
 from slm_lightning.tracking import Record, RunInfo
 
 
@@ -28,6 +29,8 @@ class Verified(NamedTuple):
     run_id: str
     block: int
     comparison: Comparison
+    doubt: str
+    """Why its numbers need not come again; empty where they must."""
     changed: list[str]
     """What has changed since the session was recorded, where it differs."""
 
@@ -38,7 +41,7 @@ class Verified(NamedTuple):
             "block": self.block,
             "identical": self.comparison.identical,
             **self.comparison.to_dict(),
-            "reasons": self.changed,
+            "reasons": [*filter(None, [self.doubt]), *self.changed],
         }
 
 
@@ -52,15 +55,17 @@ def verify(record: Record, run: str, block: int | None, session: int, device: st
     then = rows_of(record, info)
     last = _block(then, block, info.name)
     assert info.parent is not None
-    trial = Trial.recorded(record.get(info.parent), record, settled=())
+    parent = record.get(info.parent)
+    trial = Trial.recorded(parent, record, settled=())
+    refuse_blanks(trial.spec.to_dict())
     (job,) = [job for job in trial.jobs(device) if job.session == int(info.tags["slm.session"])]
     with tempfile.TemporaryDirectory(prefix="slm-lightning-verify-") as folder:
         _compute(replace(job, folder=folder, rungs=(), render=False, last_block=last))
         now = read_metrics(Path(folder))
     until = then[then["frame"] <= now["frame"].max()]
-    comparison = compare(until, now, ended_early=True)
-    changed = [] if comparison.identical else changes(record.get(info.parent), record)
-    return Verified(info.name, info.run_id, last, comparison, changed)
+    comparison = compare(until, now, True, former_ends(parent, then))
+    changed = [] if comparison.identical else changes(parent, record)
+    return Verified(info.name, info.run_id, last, comparison, doubt_of(parent), changed)
 
 
 def _session(record: Record, info: RunInfo, session: int) -> RunInfo:
@@ -90,7 +95,7 @@ def _block(rows: pd.DataFrame, block: int | None, name: str) -> int:
     for recorded in blocks:
         if recorded >= block:
             return recorded
-    raise UsageError(f"{name} has {blocks[-1]} blocks")
+    raise UsageError(f"{name} has {blocks[-1]} blocks", "without --block the last is computed")
 
 
 def _compute(job: Job) -> None:

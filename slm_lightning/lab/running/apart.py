@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 from slm_lightning.errors import LabError, MissingError
 from slm_lightning.lab.running.local_engine import (
     HUNG,
-    _how,
     begin_process,
     hidden_main,
+    how_ended,
     overdue,
     warm_up,
 )
@@ -54,7 +54,7 @@ def apart(params: EnvParams, function: Callable[..., T], *arguments: Any, **keyw
 
 
 def _died(exitcode: int, params: EnvParams) -> str:
-    how = _how(exitcode)
+    how = how_ended(exitcode)
     if how == HUNG:
         return f"hangs: {overdue(params.step_timeout)}"
     return f"ends the process that plays it: {how}"

@@ -8,6 +8,7 @@ killed, and hears of every end.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -80,6 +81,7 @@ class Launcher:
         self.waiting = deque[Job]()
         self.running = list[Running]()
         self.deaths = Counter[str]()
+        self.reached = dict[str, Reached]()
         self.stop = StopSignal(first=self._heard, again=self._kill)
 
     def add(self, jobs: Iterable[Job]) -> None:
@@ -117,6 +119,7 @@ class Launcher:
 
     def _listen(self) -> None:
         for run, reached in self.engine.wait(list(self.running)):
+            self.reached[run.job.folder] = reached
             self.on_progress(run.job, reached)
         for run in list(self.running):
             end = run.end()
@@ -125,10 +128,20 @@ class Launcher:
             self.running.remove(run)
             if isinstance(end, Killed) and not self.stop() and self.deaths[run.job.folder] < RESTARTS:
                 self.deaths[run.job.folder] += 1
+                self.on_progress(run.job, self._restarted(run.job, end))
                 self.waiting.appendleft(run.job)
             else:
                 self._start()  # first, so that no core waits while the end is recorded
                 self.on_end(run.job, self._outcome(end))
+
+    def _restarted(self, job: Job, end: Killed) -> Reached:
+        """Where the session was, with what the user should know."""
+        reached = self.reached.get(job.folder, Reached(0, math.nan))
+        time = f"restart {self.deaths[job.folder]} of {RESTARTS}"
+        warning = (
+            f"{end.who} was lost ({end.how}); the session goes on from its last checkpoint, {time}"
+        )
+        return reached._replace(warning=warning)
 
     def _outcome(self, end: Outcome | Killed) -> Outcome:
         if isinstance(end, Outcome):

@@ -179,7 +179,7 @@ def _read(worker: Worker) -> Reached | Outcome | Killed | Lost:
         worker.process.kill()  # what it had to say is said
         worker.process.join()
         worker.pipe.close()
-    return Killed(_how(worker.process.exitcode or 0)) if message is None else message
+    return Killed(how_ended(worker.process.exitcode or 0)) if message is None else message
 
 
 def overdue(seconds: float) -> str:
@@ -187,7 +187,7 @@ def overdue(seconds: float) -> str:
     return f"a step took longer than {seconds:g} s (env.step_timeout)"
 
 
-def _how(exitcode: int) -> str:
+def how_ended(exitcode: int) -> str:
     """The name of the signal that ended a process, or its exit code."""
     return signal.Signals(-exitcode).name if exitcode < 0 else f"exit {exitcode}"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import traceback
 
 import torch
@@ -11,31 +10,19 @@ from slm_lightning.errors import DivergedError, LabError, SessionError, StorageE
 from slm_lightning.lab.running.job import Job, Outcome, Status
 from slm_lightning.limits import GIB, as_limit
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
-"""What a disk says that takes no more."""
 ENDS: dict[type[LabError], Status] = {DivergedError: "diverged", StorageError: "stopped"}
 """How a session ends by an error that is no failure; what storage ends can go on when there is room."""
 
 
 def failure(error: BaseException, job: Job, device: str) -> Outcome:
     """The outcome of a session that ``error`` ended; what nobody foresaw is traced in its log."""
-    known = error if isinstance(error, LabError) else _known(error, job, device)
+    known = error if isinstance(error, LabError) else _out_of_gpu(error, job, device) or as_limit(error)
     if known is not error:
         traceback.print_exception(error)
     if known is None:
         return Outcome("failed", f"{type(error).__name__}: {error}", SessionError.exit_code)
     status = ENDS.get(type(known), "failed")
     return Outcome(status, "; ".join(filter(None, (str(known), known.hint))), known.exit_code)
-
-
-def _known(error: BaseException, job: Job, device: str) -> LabError | None:
-    return _out_of_gpu(error, job, device) or as_limit(error) or _full_disk(error, job)
-
-
-def _full_disk(error: BaseException, job: Job) -> LabError | None:
-    if isinstance(error, OSError) and error.errno in FULL:
-        return StorageError(f"{error}, in {job.folder}", "make room, and go on")
-    return None
 
 
 def _out_of_gpu(error: BaseException, job: Job, device: str) -> LabError | None:

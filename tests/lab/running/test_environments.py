@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from slm_lightning import run
+from slm_lightning.cli.showing import show
 from slm_lightning.core import Keys, Stream
 from slm_lightning.lab.crash import play_again
 from slm_lightning.tracking import Record
@@ -52,7 +53,7 @@ def test_an_error_can_be_played_again(record: Record, mode: dict[str, Any]) -> N
     assert crash["traceback"][-1] == "RuntimeError: the motor burnt out"
     reason = session.outcome.message
     assert f"raised {crash['error']} ({crash['where']}) in step {len(crash['actions'])} of" in reason
-    assert "to play this episode again: python -m slm_lightning.lab.crash /" in reason
+    assert f"python -m slm_lightning.lab.crash {path}" in show(record, record.get(session.run_id))
     assert "the motor burnt out" in record.download(session.run_id, "session.log").read_text()
 
     taken = len(crash["actions"])
