@@ -154,4 +154,4 @@ def test_ctrl_c(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("slm_lightning.api.load", interrupted)
     answer = lab("enjoy", "x")
-    assert (answer.code, answer.out, answer.err.strip()) == (130, "", "")
+    assert (answer.code, answer.out, answer.err.strip()) == (130, "", "stopped by SIGINT")

@@ -47,6 +47,12 @@ def test_shared_memory() -> None:
     assert f"it holds {size.f_blocks * size.f_frsize / 2**30:.1f} GiB" in str(limit)
 
 
+def test_a_full_disk() -> None:
+    limit = as_limit(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/var/x"))
+    assert limit and limit.exit_code == 6
+    assert "/var/x" in str(limit) and limit.hint == "make room, and go on"
+
+
 def test_memory() -> None:
     with pytest.raises(RuntimeError) as refused:
         torch.empty(2**55)
@@ -60,7 +66,6 @@ def test_memory() -> None:
     [
         RuntimeError("the motor burnt out"),
         FileNotFoundError(errno.ENOENT, "no"),
-        OSError(errno.ENOSPC, "no", "/var/x"),
         BlockingIOError(errno.EAGAIN, "no", "a pipe"),
     ],
 )

@@ -183,6 +183,7 @@ class Trial:
             launcher.add(self.jobs(device))
             with Courier(self.record, [self.session_ids[s] for s in self.todo]):
                 stop = launcher.run()
+            stop.obey()
             result = self.result(stop.received.name if stop.received else None)
             self.close(result)
             return result

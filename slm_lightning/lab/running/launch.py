@@ -138,9 +138,7 @@ class Launcher:
         """Where the session was, with what the user should know."""
         reached = self.reached.get(job.folder, Reached(0, math.nan))
         time = f"restart {self.deaths[job.folder]} of {RESTARTS}"
-        warning = (
-            f"{end.who} was lost ({end.how}); the session goes on from its last checkpoint, {time}"
-        )
+        warning = f"{end.who} died ({end.how}); it goes on from its last checkpoint, {time}"
         return reached._replace(warning=warning)
 
     def _outcome(self, end: Outcome | Killed) -> Outcome:

@@ -35,12 +35,20 @@ class StopSignal:
     ):
         self.first, self.again = first, again
         self.received: signal.Signals | None = None
+        self.insists = False
+        """Whether a second one has come."""
         self.depth = 0
         self.handlers = contextlib.ExitStack()
 
     def __call__(self) -> bool:
         """Whether a signal has come."""
         return self.received is not None
+
+    def obey(self) -> None:
+        """Raises KeyboardInterrupt where a second signal has asked to leave all as it is."""
+        if self.insists and self.received is not None:
+            kind = Preempted if self.received in PREEMPTING else KeyboardInterrupt
+            raise kind(self.received.name)
 
     def __enter__(self) -> StopSignal:
         self.depth += 1
@@ -55,7 +63,8 @@ class StopSignal:
             self.handlers.close()
 
     def _receive(self, number: int, frame) -> None:
-        action = self.first if self.received is None else self.again
+        self.insists = self.received is not None
+        action = self.again if self.insists else self.first
         self.received = signal.Signals(number)
         if action:
             action()

@@ -210,7 +210,7 @@ def test_ctrl_c_in_a_terminal(when: str, record: Record, tmp_path: Path, spec_fi
     assert process.returncode == 130, err
     assert "Traceback" not in err and "Aborted" not in err
     if when == "while it starts":
-        assert (out, err.strip(), record.runs()) == ("", "", [])
+        assert (out, err.strip(), record.runs()) == ("", "stopped by SIGINT", [])
     else:
         assert "stopped by SIGINT" in err and "0 of 1 sessions done" in out
         assert set(states(record).values()) == {("KILLED", "stopped")}
