@@ -59,10 +59,15 @@ class Result:
             if outcome.status != "done"
         )
 
+    @property
+    def exit_code(self) -> int:
+        """That of the error by which a session came to ``status``; 0 where none did."""
+        ended = [s.outcome for s in self.sessions if s.outcome.status == self.status]
+        return next((outcome.exit_code for outcome in ended if outcome.exit_code), 0)
+
     def error(self) -> LabError | None:
         """The failure to report, or None when every session is done or was asked to stop."""
-        ended = [s.outcome for s in self.sessions if s.outcome.status == self.status]
-        code = next((outcome.exit_code for outcome in ended if outcome.exit_code), 0)
+        code = self.exit_code
         if self.status in ("done", "pruned") or (self.status == "stopped" and not code):
             return None
         kind = next((kind for kind in KINDS if kind.exit_code == code), SessionError)

@@ -68,6 +68,8 @@ class Experiment:
         """Trials that have ended and are not told yet, each with the reason where it failed."""
         self.halted: StorageError | None = None
         """Why nothing more is begun, while what runs may end."""
+        self.stopped: Outcome | None = None
+        """How a trial ended that is to be resumed; one that an error stopped goes before others."""
         self.judged: set[tuple[int, int]] = set()
         """Trials and numbers of first sessions that were looked at and not given up."""
 
@@ -135,7 +137,8 @@ class Experiment:
                     self._take_up(number, recorded)
             self._advance()
             stop = self.launcher.run()
-            if not stop() and not self.halted and self.confirm and self.study.best() is not None:
+            is_over = not (stop() or self.halted or self.stopped)
+            if is_over and self.confirm and self.study.best() is not None:
                 self._confirm()
                 stop = self.launcher.run()
         if self.halted:
@@ -295,7 +298,10 @@ class Experiment:
             tags["slm.status"] = "failed"
         del self.open[trial.number]
         trial.close(result, {**tags, "slm.reason": reason})  # also none, where it had stopped before
-        if trial.mode == "search" and result.status != "stopped":
+        if result.status == "stopped":
+            if self.stopped is None or not self.stopped.exit_code:
+                self.stopped = Outcome("stopped", f"{trial.name}: {reason}", result.exit_code)
+        elif trial.mode == "search":
             self.over[trial.number] = end, reason
 
     def _settle(self, trial: Trial) -> None:

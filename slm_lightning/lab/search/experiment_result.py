@@ -8,7 +8,7 @@ from typing import Any
 from slm_lightning.errors import LabError, SessionError, StorageError
 from slm_lightning.lab.report.experiment_page import Report, write_report
 from slm_lightning.lab.report.findings import Findings, findings
-from slm_lightning.lab.running.job import Status
+from slm_lightning.lab.running.job import Outcome, Status
 from slm_lightning.lab.search.experiment import Experiment
 from slm_lightning.lab.trial_record import RUN_STATUS
 from slm_lightning.lab.wording import count
@@ -33,6 +33,8 @@ class SearchResult:
     report: Report | None = field(repr=False)
     stopped_by: str | None = None
     """The signal that ended it early."""
+    stopped: Outcome | None = None
+    """How a trial ended that is to be resumed."""
 
     @property
     def text(self) -> str:
@@ -51,6 +53,9 @@ class SearchResult:
 
     def error(self) -> LabError | None:
         """The failure to report, or None."""
+        if self.stopped and self.stopped.exit_code:
+            hint = f"what was done is kept; to go on: slm-lightning resume {self.run_id[:8]}"
+            return StorageError(self.stopped.message, hint)
         if self.status != "failed":
             return None
         found = self.findings.reasons if self.findings else []
@@ -61,18 +66,20 @@ class SearchResult:
 
 def close(experiment: Experiment, stopped_by: str | None) -> SearchResult:
     """Analyses an experiment whose sessions have all ended, and records what it came to."""
-    record, run_id = experiment.record, experiment.run_id
-    status: Status = "stopped" if stopped_by else "done" if experiment.study.finished() else "failed"
+    record, run_id, stopped = experiment.record, experiment.run_id, experiment.stopped
+    status: Status = "done" if experiment.study.finished() else "failed"
+    if stopped_by or stopped or experiment.study.running():
+        status = "stopped"
     record.set_tags(run_id, {"slm.status": status})
+    found = report = None
     try:
-        found = findings(record, run_id)
-        record.log_metrics(run_id, headlines(found))
+        record.log_metrics(run_id, headlines(findings(record, run_id)))
         record.finish(run_id, RUN_STATUS[status])
         report = write_report(record, run_id)
-        return SearchResult(run_id, experiment.name, status, report.findings, report, stopped_by)
+        found = report.findings
     except StorageError:
         record.finish(run_id, RUN_STATUS[status])
-        return SearchResult(run_id, experiment.name, status, None, None, stopped_by)
+    return SearchResult(run_id, experiment.name, status, found, report, stopped_by, stopped)
 
 
 def recorded(info: RunInfo, record: Record) -> SearchResult:
