@@ -136,8 +136,8 @@ class Store:
             return f"start the server, or unset MLFLOW_TRACKING_URI to record in ./mlruns{waits}"
         if DAMAGED.search(str(error)):
             return (
-                f"move {self.database.name} and the files beside it that begin with this name away; put a"
-                f" backup in their place, or begin anew. Artifacts and what waits in {kept} are kept"
+                f"move {self.database.name} and the files beside it that begin with this name away; put"
+                f" a backup in their place, or begin anew. Artifacts and what waits in {kept} are kept"
             )
         return (
             "check that the folder is writable and the file whole, or set SLM_MLRUNS to another folder"
