@@ -31,6 +31,7 @@ from slm_lightning.spec.resolve import resolve
 from slm_lightning.spec.space import Space, base_of, substituted
 from slm_lightning.spec.wording import listed
 from slm_lightning.tracking import RESOLVED, Courier, Record, RunInfo, flatten, save_trials_view
+from slm_lightning.tracking.draft import ID
 
 SETTLED: tuple[Status, ...] = ("done", "failed", "diverged", "pruned")
 """How sessions of a search end for good: from the same seed one would fail in the same way again."""
@@ -238,7 +239,9 @@ class Experiment:
             if REFUSED in run.tags:
                 self._refused(number, run.run_id, run.tags["slm.reason"])
                 return
-            if run.run_id == self.study.run_of(number) and Trial.is_whole(run, self.record):
+            ids = run.run_id, run.tags.get(ID, run.run_id)  # the lab's, where the server was away
+            if self.study.run_of(number) in ids and Trial.is_whole(run, self.record):
+                self.study.set_run(number, run.run_id)
                 if run.status == "FINISHED":
                     self._settle(Trial.recorded(run, self.record, SETTLED))
                 else:
