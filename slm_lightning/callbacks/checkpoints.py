@@ -55,7 +55,7 @@ class Checkpoints(AfterRound):
         (self.folder / RESUME).mkdir(parents=True, exist_ok=True)
         self.tried = time.monotonic()
         self.rounds = [pl_module.version]
-        """Those of ckpt-last and of the one before it."""
+        """That of ckpt-last, and those at which another was tried since."""
 
     def after_round(self, trainer: Trainer, session: Session, data: RolloutData) -> None:
         late = session.workers.any(time.monotonic() - self.tried >= self.pause)
@@ -112,6 +112,7 @@ class Checkpoints(AfterRound):
     def _save(self, trainer: Trainer, session: Session, data: RolloutData) -> None:
         """Raises OSError, to all workers alike; what was on disk before is then still there."""
         workers, last = session.workers, self.folder / LAST
+        self.rounds.append(session.version)
         with agreed(workers):
             if workers.first:
                 with replacing(last) as aside:
@@ -150,7 +151,6 @@ class Checkpoints(AfterRound):
 
     def _tidy(self, session: Session, data: RolloutData) -> None:
         """Deletes what is older than the checkpoint before this one."""
-        self.rounds = [*self.rounds[-1:], session.version]
         rank = session.workers.rank
         needed = {last_of(rank, version) for version in self.rounds[data.finished :]}
         for path in self.folder.glob(last_of(rank, "*")):
@@ -158,6 +158,7 @@ class Checkpoints(AfterRound):
                 path.unlink()
         if data.segments:
             data.segments.tidy()
+        self.rounds = [session.version]
 
 
 def last_of(rank: int, version: int | str) -> str:

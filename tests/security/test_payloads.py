@@ -19,6 +19,7 @@ from slm_lightning.foreign import look_over
 from slm_lightning.lab.baselines import read_table
 from slm_lightning.lab.bundle import open_bundle, read_weights
 from slm_lightning.lab.replay import read_checkpoint
+from slm_lightning.lab.result import Result
 from slm_lightning.lab.running.job import Job
 from slm_lightning.lab.running.rungs import Rungs
 from slm_lightning.lab.running.worker import run_session
@@ -82,8 +83,10 @@ def test_a_checkpoint_to_go_on_from(canary: Path, tmp_path: Path) -> None:
         run_session(job, lambda frame, score: None)
 
 
-def test_a_bundle_with_one_beside_it(canary: Path, finished_record: Record, tmp_path: Path) -> None:
-    bundle = export("tiny_t0", tmp_path / "policy")
+def test_a_bundle_with_one_beside_it(
+    canary: Path, finished: Result, finished_record: Record, tmp_path: Path
+) -> None:
+    bundle = export(finished.run_id, tmp_path / "policy")
     tars = [(".tar", content) for content in archives()]
     for suffix, content in [*payloads(canary), *tars]:
         path = bundle / f"extra{suffix}"
@@ -107,10 +110,10 @@ def test_a_bundle_whose_files_are_some(canary: Path, tmp_path: Path) -> None:
 
 
 def test_checkpoints_from_elsewhere_are_not_opened_at_all(
-    canary: Path, finished_record: Record, tmp_path: Path, lab: Lab
+    canary: Path, finished: Result, finished_record: Record, tmp_path: Path, lab: Lab
 ) -> None:
     """A folder that looks like one of the record, with an honest checkpoint."""
-    session = finished_record.find("tiny_t0_s0").run_id
+    session = finished.sessions[0].run_id
     folder = tmp_path / "policy"
     (folder / "checkpoints").mkdir(parents=True)
     for name in ("spec_resolved.json", "checkpoints/ckpt-best.ckpt"):

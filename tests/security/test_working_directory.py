@@ -14,6 +14,7 @@ from slm_lightning import export
 from slm_lightning.envs.gym_backend import make_single
 from slm_lightning.envs.own import import_own
 from slm_lightning.errors import SpecError
+from slm_lightning.lab.result import Result
 from slm_lightning.provenance import Source
 from slm_lightning.spec.model import EnvParams
 from slm_lightning.tracking import Record
@@ -53,8 +54,8 @@ def lab(*arguments: object, cwd: Path) -> None:
     assert list((cwd / "canaries").iterdir()) == []
 
 
-def test_a_policy_from_elsewhere(hostile: Path, finished_record: Record) -> None:
-    export("tiny_t0", hostile / "policy")
+def test_a_policy_from_elsewhere(hostile: Path, finished: Result, finished_record: Record) -> None:
+    export(finished.run_id, hostile / "policy")
     lab("enjoy", "policy", "--episodes", 1, cwd=hostile)
 
 

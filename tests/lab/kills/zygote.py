@@ -24,15 +24,14 @@ class Zygote:
 
     def __init__(self, folder: Path):
         self.folder, self.process = folder, _started(folder)
-        self.server = psutil.Process(int(self._read()))
-        self.pid = 0
+        self.pid = self.server = 0
 
     def start(self, *arguments: object) -> None:
         """Starts a command; what it prints goes to ``out.txt`` in the folder."""
         assert self.process.stdin
         words = [str(argument) for argument in arguments]
         print(json.dumps(words), file=self.process.stdin, flush=True)
-        self.pid = int(self._read())
+        self.pid, self.server = map(int, self._read().split())
 
     def wait(self) -> int:
         """The exit code of the command, -9 where it was killed."""
@@ -48,8 +47,8 @@ class Zygote:
     def lot(self) -> list[psutil.Process]:
         """The command with all that it has started."""
         try:
-            command = psutil.Process(self.pid)
-            return [command, *command.children(recursive=True), *self.server.children(recursive=True)]
+            command, server = psutil.Process(self.pid), psutil.Process(self.server)
+            return [command, *command.children(recursive=True), *server.children(recursive=True)]
         except psutil.NoSuchProcess:
             return []
 
@@ -97,14 +96,15 @@ def serve() -> None:
     local_engine._WORKER = "tests.lab.kills.often"
     local_engine.warm_up()
     server = forkserver._forkserver
-    print(server._forkserver_pid, flush=True)
+    ensure_running = server.ensure_running
     for place in (server, forkserver):  # it is no child of the commands, who would start another
         place.ensure_running = lambda: None
     for line in sys.stdin:
+        ensure_running()  # it ends where a command is killed in the midst of what it asks of it
         pid = os.fork()
         if pid == 0:
             _become(json.loads(line))
-        print(pid, flush=True)
+        print(pid, server._forkserver_pid, flush=True)
         _, status = os.waitpid(pid, 0)
         print(os.waitstatus_to_exitcode(status), flush=True)
 
