@@ -92,7 +92,7 @@ class Original:
 
 
 def sessions_of(record: Record, run: RunInfo) -> dict[Place, RunInfo]:
-    """The sessions of a trial or an experiment that have rows, by place."""
+    """The sessions of a trial or an experiment, by place."""
     trials = [run] if run.kind == "trial" else record.children(run.run_id)
     found = {}
     for trial in trials:
