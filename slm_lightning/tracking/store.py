@@ -121,9 +121,8 @@ class Store:
         wait much longer: at most ``seconds``, default ``PROBE_SECONDS``. Raises ``StorageError``."""
         if self._reached or not self.is_server:
             return
-        credentials = get_default_host_creds(self.uri)
         try:
-            http_request(credentials, "/health", "GET", max_retries=0, timeout=seconds or PROBE_SECONDS)
+            ask_server(self.uri, "/health", seconds)
         except MlflowException as error:
             sentence = f"the MLflow server at {self} does not answer"
             raise StorageError(sentence, self._hint(error)) from error
