@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -83,14 +83,15 @@ def reproduce(record: Record, run: str, here: bool, device: str, say: Say) -> Re
     changes = changed_machine(then.machine, now.machine)
     here = here or original.commit == NONE
     scratch = Path(tempfile.mkdtemp(prefix="slm-lightning-reproduction-"))
-    with ExitStack() as stack:
-        shop = HERE
-        if not here:
-            shop = stack.enter_context(workshop(original, packages, scratch))
-        for line in _conditions(original, here, packages, changes):
-            say(line)
-        again = _run(original, shop, scratch / "mlruns", device)
-        compared = _compare(record, original, again, again.top(1)[0])
+    try:
+        with nullcontext(HERE) if here else workshop(original, packages, scratch) as shop:
+            for line in _conditions(original, here, packages, changes):
+                say(line)
+            again = _run(original, shop, scratch / "mlruns", device)
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+    compared = _compare(record, original, again, again.top(1)[0])
     reasons = _reasons(original, packages if here else [], changes, here)
     found = Reproduction(original, compared, reasons, again.root)
     if found.identical:

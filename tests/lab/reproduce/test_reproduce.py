@@ -134,6 +134,23 @@ def test_changes_that_were_not_committed(workplace: Workplace) -> None:
     assert "with its uncommitted changes" in answer.err
 
 
+def test_what_cannot_be_made_again_leaves_nothing(
+    workplace: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A spec that does not run with the code of here: its temporary folder is gone."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    file = workplace.repository / "slm_lightning" / "algorithms" / "a2c.py"
+    text = file.read_text("utf-8")
+    file.write_text(f"{text}\nraise RuntimeError('out of order')\n", "utf-8")
+    try:
+        answer = workplace.lab("reproduce", workplace.runs["then"], "--here")
+    finally:
+        file.write_text(text, "utf-8")
+    assert answer.code in (1, 4)
+    assert "out of order" in answer.err
+    assert not list(tmp_path.glob("slm-lightning-reproduction-*"))
+
+
 @pytest.mark.slow
 def test_a_spec_file_and_a_commit(workplace: Workplace) -> None:
     answer = workplace.lab("reproduce", "then.json", "--commit", "HEAD~1")
