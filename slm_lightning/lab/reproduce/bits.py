@@ -38,7 +38,7 @@ class Comparison:
     frame: int | None = None
     """Of that row."""
     block: int | None = None
-    """Rounds learned at that row, where hashes were recorded."""
+    """The round that wrote that row, where hashes were recorded."""
     missing: str = ""
     """What one record has and the other lacks."""
 
@@ -79,12 +79,11 @@ def compare(
         old, new = then.loc[frame, shared], now.loc[frame, shared]
         differs = [c for c in shared if not _same(old[c], new[c])]
         if differs:
-            state = next((str(v[STATE]) for v in (old, new) if STATE in v and pd.notna(v[STATE])), "")
             return Comparison(
                 *(count, numbers, hashes),
                 parted=[Difference(c, _plain(old[c]), _plain(new[c])) for c in differs],
                 frame=int(frame),
-                block=int(state.split(":")[0]) if state else None,
+                block=_round(then.loc[frame:]),
             )
         hashed = int(STATE in columns and pd.notna(old[STATE]))
         hashes += hashed
@@ -97,6 +96,12 @@ def compare(
     elif missing:
         missing = f"only one of both has the columns {missing}"
     return Comparison(len(frames), numbers, hashes, [], missing=missing)
+
+
+def _round(rows: pd.DataFrame) -> int | None:
+    """The round that wrote the first of these rows: the last row of a round carries its state."""
+    states = rows[STATE].dropna() if STATE in rows else pd.Series(dtype=str)
+    return int(states.iloc[0].split(":")[0]) if len(states) else None
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -31,9 +31,10 @@ def test_equal_but_for_the_clock() -> None:
 
 
 def test_the_first_row_that_differs() -> None:
+    """The round of that row has its state at the row behind it."""
     found = against(loss=[0.5, 0.25 + 2**-54, 0.2], total_reward=[NAN, 20.0, 3.0])
     assert not found.identical
-    assert (found.frame, found.block, found.rows) == (200, None, 1)
+    assert (found.frame, found.block, found.rows) == (200, 6, 1)
     assert [d.column for d in found.parted] == ["loss"]
 
 
