@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from multiprocessing import forkserver
 from pathlib import Path
 
@@ -25,17 +26,24 @@ class Zygote:
     def __init__(self, folder: Path):
         self.folder, self.process = folder, _started(folder)
         self.pid = self.server = 0
+        self.running = False
 
     def start(self, *arguments: object) -> None:
-        """Starts a command; what it prints goes to ``out.txt`` in the folder."""
+        """Starts a command; what it prints goes to ``out.txt`` in the folder. One that a failed test
+        has left running is killed first."""
         assert self.process.stdin
+        if self.running:
+            self.kill()
         words = [str(argument) for argument in arguments]
         print(json.dumps(words), file=self.process.stdin, flush=True)
         self.pid, self.server = map(int, self._read().split())
+        self.running = True
 
     def wait(self) -> int:
         """The exit code of the command, -9 where it was killed."""
-        return int(self._read())
+        code = int(self._read())
+        self.running = False
+        return code
 
     def call(self, *arguments: object) -> str:
         """What a command prints that succeeds."""
@@ -55,7 +63,8 @@ class Zygote:
     def kill(self) -> int:
         """Ends the whole lot at once; returns the exit code of the command."""
         for process in (lot := self.lot()):
-            process.kill()
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         code = self.wait()
         _, alive = psutil.wait_procs(lot, timeout=5)
         assert not alive
