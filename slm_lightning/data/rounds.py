@@ -28,11 +28,18 @@ def least_steps(spec: Spec, frame: int) -> int:
 
 
 def rounds(spec: Spec, most: int | None = None) -> tuple[int, int]:
-    """Rounds that fit the budget, or the first ``most`` of them, and the frames they take."""
-    count = frame = 0
-    while count != most:
-        end = frame + least_steps(spec, frame) * spec.env.num_envs
-        if end * spec.meta.workers > spec.env.max_frame:
-            break
-        count, frame = count + 1, end
-    return count, frame * spec.meta.workers
+    """Rounds that fit the budget, or the first ``most`` of them, and the frames they take.
+
+    Reckoned, not counted, as a budget may be of 1e15 frames.
+    """
+    num_envs, workers = spec.env.num_envs, spec.meta.workers
+    first = every = least_steps(spec, frame=0) * num_envs
+    if spec.agent.memory.replay and not spec.agent.memory.whole_episodes:
+        params = cast(ReplayAlgorithmParams, spec.agent.algorithm)
+        every = max(params.training_frequency, num_envs)
+    before = first // every - 1  # multiples of ``every`` at which nothing is learned yet
+    budget = spec.env.max_frame // workers // num_envs * num_envs
+    count = max(budget // every - before, 0)
+    count = count if most is None else min(count, most)
+    frames = -(-(before + count) * every // num_envs) * num_envs if count else 0
+    return count, frames * workers

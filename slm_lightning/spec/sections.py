@@ -27,6 +27,9 @@ LIKENESS = 0.8
 """Where a section takes keys of its own, one as similar as this to a known key is a misspelling."""
 CERTAIN = 0.9
 """The same where keys that nothing reads are let pass."""
+SIGN = "seed"
+"""The key that says that a spec was written for this lab. It is not let pass elsewhere, nor misspelt by
+two letters: its spec would be read as one of SLM Lab."""
 
 
 class Sections:
@@ -171,11 +174,14 @@ class Sections:
     def _passes(self, key: str, model: type[SpecModel], present: Collection[str]) -> bool:
         """Whether a key that a section does not have may be there, unread. It may not where it stands
         for one that is missing, or is all but the same as one that is absent."""
-        if self.strict:
+        if self.strict or key == SIGN:
             return False
         absent = {name for name in model.model_fields if name not in present}
         missing = {name for name in absent if model.model_fields[name].is_required()}
-        alike = any(similarity(key, name) >= CERTAIN or edits(key, name) <= 1 for name in absent)
+        alike = any(
+            similarity(key, name) >= CERTAIN or edits(key, name) <= (2 if name == SIGN else 1)
+            for name in absent
+        )
         return not alike and closest(key, missing) is None
 
     def _readable(self, section: dict[str, Any], model: type[SpecModel]) -> dict[str, Any]:

@@ -32,6 +32,26 @@ def test_learning_falls_on_the_same_vector_steps(num_envs, frequency, start):
     assert found == marks(num_envs, frequency, start, frame)
 
 
+@pytest.mark.parametrize("num_envs", [1, 3, 4])
+@pytest.mark.parametrize("length", [1, 3, 4, 10])
+@pytest.mark.parametrize("start", [None, 0, 7, 50], ids=["PPO", "at once", "later", "last"])
+def test_rounds_are_counted_as_they_come(num_envs, length, start):
+    keys = {"name": "DQN", "training_frequency": length, "training_start_step": start}
+    keys = {"name": "PPO", "time_horizon": length} if start is None else keys
+    for budget in range(120):
+        spec = make_spec(keys, {"name": "x", "num_envs": num_envs, "max_frame": budget + 1})
+        ends = [0]
+        while (end := ends[-1] + least_steps(spec, ends[-1]) * num_envs) <= spec.env.max_frame:
+            ends.append(end)
+        assert rounds(spec) == (len(ends) - 1, ends[-1])
+        assert rounds(spec, most=2) == (len(ends[:3]) - 1, ends[:3][-1])
+
+
+def test_a_budget_that_nobody_counts():
+    spec = make_spec({"name": "PPO", "time_horizon": 32}, {"name": "x", "max_frame": 10**15})
+    assert rounds(spec) == (10**15 // 64, 10**15 // 64 * 64)
+
+
 def test_the_first_round_waits_for_a_minibatch():
     spec = make_spec(
         "DQN", {"name": "x", "num_envs": 2, "max_frame": 1000}, memory=REPLAY | {"batch_size": 31}

@@ -219,9 +219,16 @@ def test_actions_that_a_distribution_never_takes(policy):
     )
 
 
-def test_a_misspelt_seed_does_not_make_it_a_spec_of_slm_lab():
-    data = set_at(PPO, "meta.sed", 3)
-    assert problems_of(data) == {"meta.sed": 'unknown key, did you mean "seed"?'}
+@pytest.mark.parametrize("word", ["sed", "sede", "ssed", "Seed", "esed", "sd", "sedee", "eeds"])
+def test_a_misspelt_seed_does_not_make_it_a_spec_of_slm_lab(word):
+    data = set_at(PPO, f"meta.{word}", 0)
+    assert problems_of(data) == {f"meta.{word}": 'unknown key, did you mean "seed"?'}
+
+
+@pytest.mark.parametrize("section", ["", "agent.", "agent.algorithm.", "agent.net."])
+def test_a_seed_in_another_place_does_neither(section):
+    path = f"{section}seed"
+    assert problems_of(set_at(PPO, path, 3)) == {path: "unknown key here; it belongs in meta"}
 
 
 def test_a_misspelt_name_among_keywords_of_another_library():

@@ -32,6 +32,7 @@ CASES = [
     ("agent.algorithm.training_frequency", 1, "training_frequency is not read"),
     ("agent.net.normalize", True, "normalize is not read"),
     ("meta.num_gpus", 1, "num_gpus is not read"),
+    ("meta.random_seed", 0, 'random_seed is not read: write "seed"'),
     ("meta.random_seed", 3, 'random_seed is not read: write "seed"'),
     ("curriculum", {"threshold": 0.8}, "curriculum is not read: a spec has no such key"),
     ("agent.algorithm.hurry", 3, "agent.algorithm.hurry is not read: PPO has no such key"),
