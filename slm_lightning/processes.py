@@ -3,12 +3,14 @@ is short. Where the kernel is not Linux nothing is asked, and threads and pipes 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from multiprocessing import forkserver
 from pathlib import Path
@@ -17,6 +19,8 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 PR_SET_PDEATHSIG = 1
 LEFT_TO_SESSION = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+STARTER = "SLM_LIGHTNING_STARTER"
+"""The variable that says which process has started another one."""
 GIVEN_UP_FIRST = 500
 """How much sooner than others Linux gives up a process when memory is short, of at most 1000."""
 
@@ -27,10 +31,41 @@ def end_with_parent() -> None:
     _leave_fork_server()
     if sys.platform != "linux":
         return
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    _ask_for_at_end_of_parent(signal.SIGKILL)
     parent = multiprocessing.parent_process()
     if parent is not None and not parent.is_alive():  # it ended before the kernel was asked
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _ask_for_at_end_of_parent(number: int) -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
+
+
+@contextlib.contextmanager
+def named_as_starter() -> Iterator[None]:
+    """Lets processes that are started here know by whom, for :func:`ending_with_starter`. Not from a
+    thread: for the kernel that is the parent, and it may end before the process does."""
+    if threading.current_thread() is threading.main_thread():
+        os.environ[STARTER] = str(os.getpid())
+    try:
+        yield
+    finally:
+        os.environ.pop(STARTER, None)
+
+
+@contextlib.contextmanager
+def ending_with_starter() -> Iterator[None]:
+    """Within its block the kernel kills this process as soon as the one that started it ends, where
+    that has given its name."""
+    starter = os.environ.pop(STARTER, None)
+    if starter is None or sys.platform != "linux":
+        yield
+        return
+    _ask_for_at_end_of_parent(signal.SIGKILL)
+    if os.getppid() != int(starter):  # it ended before the kernel was asked
+        os.kill(os.getpid(), signal.SIGKILL)
+    yield
+    _ask_for_at_end_of_parent(0)
 
 
 def _leave_fork_server() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import gc
 import io
 import sys
 import traceback
@@ -17,6 +19,9 @@ from slm_lightning.lab.running.signals import Preempted, preemptible
 from slm_lightning.limits import as_limit
 from slm_lightning.redact import redact
 
+atexit.register(
+    gc.freeze
+)  # else all objects of all libraries are looked at once more: a second and more
 FOLDER_HELP = "The record lies in ./mlruns (or $SLM_MLRUNS), or on the server of $MLFLOW_TRACKING_URI."
 
 

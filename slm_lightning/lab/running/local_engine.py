@@ -29,7 +29,7 @@ from slm_lightning.lab.running.admission import Machine
 from slm_lightning.lab.running.job import Job, Outcome, Reached
 from slm_lightning.lab.running.launch import Killed
 from slm_lightning.lab.running.signals import as_a_session, held_back
-from slm_lightning.processes import be_given_up_first, end_with_parent
+from slm_lightning.processes import be_given_up_first, end_with_parent, named_as_starter
 from slm_lightning.redact import RedactedStream, conceal, redact
 
 PARTING_SECONDS = 5.0
@@ -40,7 +40,7 @@ HUNG = "SIGALRM"
 STOP_SECONDS = 5.0
 """How long a session that is asked to stop may take; then what it did since its last checkpoint is
 dropped."""
-_WORKER = "slm_lightning.lab.running.worker"
+_PRELOADED = "slm_lightning.lab.running.fork_server"
 
 
 class Lost(NamedTuple):
@@ -151,7 +151,7 @@ def warm_up() -> None:
     signal to all processes of a terminal, or of a job of Slurm, is for it."""
     with held_back(), installed_only():
         resource_tracker.ensure_running()  # first, because it lets some signals through
-    with held_back(), hidden_main(), installed_only():
+    with held_back(), hidden_main(), installed_only(), named_as_starter():
         _context()
         forkserver.ensure_running()
 
@@ -275,7 +275,7 @@ def _write_output_to(path: Path) -> None:
 
 def _context() -> multiprocessing.context.ForkServerContext:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([_WORKER])
+    context.set_forkserver_preload([_PRELOADED])
     return context
 
 

@@ -16,6 +16,8 @@ PREEMPTING = (signal.SIGTERM, signal.SIGUSR1)
 ASKING = (*PREEMPTING, signal.SIGINT)
 HEARD = (*ASKING, signal.SIGHUP)
 """All that a run has an answer to."""
+PUT_OFF_SECONDS = 0.02
+"""How often it is looked whether an import has ended."""
 
 
 class Preempted(KeyboardInterrupt):
@@ -72,13 +74,40 @@ class StopSignal:
 
 @contextlib.contextmanager
 def preemptible() -> Iterator[None]:
-    """Within its block, SIGTERM and SIGUSR1 raise :class:`Preempted` where no StopSignal hears them."""
+    """Within its block, SIGTERM and SIGUSR1 raise :class:`Preempted` and SIGINT KeyboardInterrupt,
+    where no StopSignal hears them.
 
-    def preempt(number: int, frame) -> None:
-        raise Preempted(signal.Signals(number).name)
+    In the midst of an import they are put off to its end: many modules swallow whatever is raised in
+    those they import, or are then half made for good.
+    """
+    heard: list[signal.Signals] = []
 
-    with _handling(PREEMPTING, preempt):
-        yield
+    def hear(number: int, frame: Any) -> None:
+        heard.append(signal.Signals(number))
+        interrupt(number, frame)
+
+    def interrupt(_: int, frame: Any) -> None:
+        if _imports(frame):
+            signal.setitimer(signal.ITIMER_REAL, PUT_OFF_SECONDS)
+            return
+        kind = Preempted if heard[0] in PREEMPTING else KeyboardInterrupt
+        raise kind(heard[0].name)
+
+    with _handling(ASKING, hear), _handling((signal.SIGALRM,), interrupt):
+        try:
+            yield
+        finally:
+            if heard:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _imports(frame: Any) -> bool:
+    """Whether an import is under way in ``frame`` or in one that has called it."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 @contextlib.contextmanager

@@ -41,6 +41,12 @@ class Lot:
         """The process of the session: it leads a group, as nothing else below the lab does."""
         return wait_until(lambda: next(filter(leads, self.below()), None), "there is a session")
 
+    @property
+    def environment(self) -> psutil.Process:
+        """The process of an environment: the session has one that starts them, and they start none."""
+        below = self.session.children(recursive=True)
+        return next(process for process in below if not process.children())
+
     def below(self) -> list[psutil.Process]:
         return psutil.Process(self.lab.pid).children(recursive=True)
 
@@ -49,7 +55,7 @@ class Lot:
             case "session":
                 self.session.send_signal(number)
             case "environment":
-                self.session.children()[0].send_signal(number)
+                self.environment.send_signal(number)
             case "lab":
                 self.lab.send_signal(number)
             case "group":

@@ -102,7 +102,7 @@ def serve() -> None:
 
     assert slm_lightning and make_single
     graphs.write_png = lambda figs: False
-    local_engine._WORKER = "tests.lab.kills.often"
+    local_engine._PRELOADED = "tests.lab.kills.often"
     local_engine.warm_up()
     server = forkserver._forkserver
     ensure_running = server.ensure_running

@@ -205,8 +205,10 @@ def test_ctrl_c_in_a_terminal(when: str, record: Record, tmp_path: Path, spec_fi
         wait_until(lambda: len(psutil.Process(process.pid).children()) >= 2, "the fork server is there")
     else:
         wait_until(lambda: scored(record, 1), "the session writes rows")
+    below = psutil.Process(process.pid).children(recursive=True)
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=PATIENCE)
+    assert not psutil.wait_procs(below, timeout=5)[1]
     assert process.returncode == 130, err
     assert "Traceback" not in err and "Aborted" not in err
     if when == "while it starts":

@@ -1,0 +1,19 @@
+"""What the fork server imports before it listens, so that sessions begin at once.
+
+While it imports, which takes seconds, it would not see the end of the lab, so the kernel looks out for
+that. What is imported stays: frozen, it is no work for the garbage collector in any session, nor at the
+end of the server.
+"""
+
+from __future__ import annotations
+
+import gc
+
+from slm_lightning.processes import ending_with_starter
+
+with ending_with_starter():
+    import slm_lightning.lab.running.worker
+
+gc.freeze()
+
+__all__ = ["slm_lightning"]
