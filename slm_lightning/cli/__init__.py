@@ -19,9 +19,8 @@ from slm_lightning.lab.running.signals import Preempted, preemptible
 from slm_lightning.limits import as_limit
 from slm_lightning.redact import redact
 
-atexit.register(
-    gc.freeze
-)  # else all objects of all libraries are looked at once more: a second and more
+# At the end the garbage collector would look at every object of every library: a second and more.
+atexit.register(gc.freeze)
 FOLDER_HELP = "The record lies in ./mlruns (or $SLM_MLRUNS), or on the server of $MLFLOW_TRACKING_URI."
 
 
