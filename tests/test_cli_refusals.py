@@ -3,6 +3,7 @@ output, nothing created."""
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
 
@@ -137,6 +138,18 @@ def test_debug_shows_the_traceback(where: int, lab: Lab, monkeypatch: pytest.Mon
         main()
 
 
+def test_a_window_that_was_asked_for(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    answer = lab("enjoy", "x", "--render", "human")
+    assert (answer.code, answer.out) == (3, "")
+    assert answer.err.splitlines() == [
+        "error: no display here to open a window on",
+        "without a window: --video replay.mp4",
+    ]
+    assert lab("enjoy", "x", "--render", "human", "--video", "x.mp4").code == 2
+
+
 def test_what_nobody_foresaw(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*arguments: object, **options: object) -> None:
         raise ZeroDivisionError("division by zero")
@@ -146,6 +159,16 @@ def test_what_nobody_foresaw(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (answer.code, answer.out) == (1, "")
     assert answer.err.splitlines()[0] == "error: ZeroDivisionError: division by zero"
     assert "--debug" in answer.err
+
+
+def test_code_that_is_no_python(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "halfdone.py").write_text("x = 1\ny = (\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("slm_lightning.api.load", lambda *_: importlib.import_module("halfdone"))
+    answer = lab("enjoy", "x")
+    assert (answer.code, answer.out) == (3, "")
+    said = f"error: {tmp_path}/halfdone.py, line 2, is not valid Python: '(' was never closed"
+    assert answer.err.splitlines()[0] == said
 
 
 def test_ctrl_c(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

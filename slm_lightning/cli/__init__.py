@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from slm_lightning.cli import reading, reproducing, running, sharing, specs, upkeep
-from slm_lightning.errors import LabError
+from slm_lightning.errors import LabError, MissingError
 from slm_lightning.lab.running.signals import Preempted, preemptible
 from slm_lightning.limits import as_limit
 from slm_lightning.redact import redact
@@ -66,13 +66,23 @@ def _in_one_sentence(debug: bool) -> Iterator[None]:
     except Exception as error:
         if debug:
             raise
-        if limit := as_limit(error):
-            _tell(limit, error)
-            sys.exit(limit.exit_code)
+        if known := _not_python(error) or as_limit(error):
+            _tell(known, error)
+            sys.exit(known.exit_code)
         _say(f"error: {type(error).__name__}: {error}")
         click.echo("this was not foreseen; add --debug to see where it happened", err=True)
         _tell_notes(error)
         sys.exit(1)
+
+
+def _not_python(error: Exception) -> LabError | None:
+    """What there is to say of code that Python cannot read: the lab's, or the user's."""
+    if not isinstance(error, SyntaxError) or not error.filename:
+        return None
+    return MissingError(
+        f"{error.filename}, line {error.lineno}, is not valid Python: {error.msg}",
+        "mend it; reproduce without --here takes the code that a run was made with",
+    )
 
 
 def _tell(known: LabError, error: BaseException) -> None:

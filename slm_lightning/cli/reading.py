@@ -16,20 +16,32 @@ from slm_lightning import output
 @click.option("--checkpoint", type=click.Choice(["best", "last"]), default="best", show_default=True)
 @click.option("--explore", is_flag=True, help="Sample actions instead of taking the best one.")
 @click.option("--seed", type=click.IntRange(min=0), help="Play other episodes than the default ones.")
+@click.option(
+    "--render",
+    type=click.Choice(["human", "none"]),
+    help="A window, or none; default: a window where there is a display.",
+)
 @click.option("--video", type=click.Path(path_type=Path), help="Write an .mp4 or .gif file.")
 @click.option("--json", "as_json", is_flag=True, help="Print the returns as JSON.")
-def enjoy(run, episodes, checkpoint, explore, seed, video, as_json) -> None:
+def enjoy(run, episodes, checkpoint, explore, seed, render, video, as_json) -> None:
     """Replay a trained policy.
 
     RUN_ID is the id of a session, trial or search, the beginning of one, a name or a folder.
     """
     from slm_lightning import api
+    from slm_lightning.errors import MissingError
     from slm_lightning.lab.preflight import has_display
+    from slm_lightning.lab.replay import VIDEO
     from slm_lightning.lab.stats import summarize
     from slm_lightning.lab.wording import bracketed, number
 
+    if render == "human" and video is not None:
+        raise click.UsageError("--video takes the place of a window: leave out --render human")
+    if render == "human" and not has_display():
+        raise MissingError("no display here to open a window on", VIDEO)
     policy = api.load(run, checkpoint)
-    window = has_display() and video is None and not as_json
+    asked = render == "human" or (render is None and not as_json)
+    window = asked and has_display() and video is None
     returns = policy.play(episodes, explore, seed, video, window)
     score = summarize(returns)
     if as_json:
@@ -46,7 +58,7 @@ def enjoy(run, episodes, checkpoint, explore, seed, video, as_json) -> None:
     click.echo(f"mean return {mean}, episodes: {episodes}")
     if video:
         click.echo(f"video: {video}")
-    elif not window:
+    elif asked and not window:
         click.echo("no display here; to see it: --video replay.mp4")
 
 

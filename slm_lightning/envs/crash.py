@@ -24,7 +24,7 @@ FRAME = re.compile(r'^ *File "(.+)", line (\d+)', re.MULTILINE)
 class Fault:
     """What an environment raised, in this process or another, and which sub-environment it was."""
 
-    def __init__(self, error: Exception):
+    def __init__(self, error: BaseException):
         if isinstance(error, Raised):
             self.index, self.error, self.trace = error.index, error.error, error.trace
         else:
@@ -72,7 +72,7 @@ def where_raised(trace: str) -> str:
     return f"{file if near.startswith('..') else near}:{line}"
 
 
-def _index(error: Exception) -> int:
+def _index(error: BaseException) -> int:
     """The sub-environment that Gymnasium was at."""
     at = (SyncVectorEnv.step.__code__, SyncVectorEnv.reset.__code__)
     for frame, _ in traceback.walk_tb(error.__traceback__):

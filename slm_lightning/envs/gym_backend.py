@@ -130,7 +130,7 @@ class GymVectorEnv:
         try:
             with self.limit:
                 obs, reward, terminated, truncated, _ = self.envs.step(taken)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise self._told(error, taken) from error
         self.shown = obs
         return Step(obs, reward, terminated, truncated, obs)
@@ -145,7 +145,7 @@ class GymVectorEnv:
         try:
             with limit:
                 self.shown, _ = self.envs.reset(seed=seeds, options=options)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise self._told(error) from error
         return self.shown
 
@@ -153,7 +153,7 @@ class GymVectorEnv:
         """Of a sub-environment's running episode."""
         return self.keys.seed_for(self.stream, index, int(self.episode[index]))
 
-    def _told(self, error: Exception, taken: np.ndarray | None = None) -> LabError:
+    def _told(self, error: BaseException, taken: np.ndarray | None = None) -> LabError:
         """What went wrong in a reset, or where the actions ``taken [N, ...]`` were tried."""
         if isinstance(error, LabError):
             return error

@@ -147,7 +147,7 @@ class _Walker:
         try:
             with self.limit:
                 return getattr(self.env, method)(*arguments, **keywords)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if method == "reset" and "'seed'" in str(error) and isinstance(error, TypeError):
                 raise self._wrong("reset()", "takes no seed", str(error)) from error
             said = f"raises {type(error).__name__}: {error} ({where_raised(trace_of(error))})"

@@ -90,6 +90,8 @@ class Misbehaving(gym.Env):
                 return obs, reward, terminated, {}
             case "raise":
                 raise ZeroDivisionError("no bottom")
+            case "quit":
+                raise SystemExit(3)
             case "segfault":
                 ctypes.string_at(0)
             case "exit":

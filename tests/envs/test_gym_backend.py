@@ -12,9 +12,10 @@ from slm_lightning.core import Keys, Stream
 from slm_lightning.envs import make_env
 from slm_lightning.envs.gym_backend import ActionMap, GymVectorEnv
 from slm_lightning.envs.gym_making import time_limit
-from slm_lightning.errors import MissingError, SpecError
+from slm_lightning.errors import CrashError, MissingError, SpecError
 from slm_lightning.rl.exploration import random_action
 from slm_lightning.spec.model import EnvParams
+from tests.envs.misbehaving import misbehaving
 from tests.envs.probes import Identity, probe
 
 KEYS = Keys(11)
@@ -290,3 +291,13 @@ def test_render_is_a_picture_of_the_first_sub_environment():
     assert picture.dtype == np.uint8
     assert picture.shape[2] == 3
     env.close()
+
+
+def test_an_environment_that_would_end_the_program_has_crashed():
+    env = open_env(misbehaving("quit", at=3), num_envs=1)
+    env.reset()
+    with pytest.raises(
+        CrashError, match=r"raised SystemExit: 3 \(tests/envs/misbehaving.py:\d+\) in step 3"
+    ):
+        for _ in range(3):
+            env.step(torch.zeros(1, dtype=torch.long))

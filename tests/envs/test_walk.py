@@ -32,6 +32,7 @@ def params(env: dict[str, Any]) -> EnvParams:
         ("flag", "terminated is 1, a int, not a bool"),
         ("four", "step() returns a tuple of 4, not (observation, reward, terminated, truncated, info)"),
         ("raise", "step() raises ZeroDivisionError: no bottom (tests/envs/misbehaving.py:"),
+        ("quit", "step() raises SystemExit: 3 (tests/envs/misbehaving.py:"),
     ],
 )
 def test_the_field_and_the_step_are_named(fault: str, said: str) -> None:
