@@ -19,9 +19,10 @@ import click
 import torch
 from lightning import Callback, Trainer
 
-from slm_lightning.callbacks import RESUME, Checkpoints, MetricLog, Progress, newest_whole
+from slm_lightning.callbacks import Checkpoints, MetricLog, Progress, newest_whole
 from slm_lightning.core import Batch, Keys
 from slm_lightning.data import sealed
+from slm_lightning.data.checkpoint_files import RESUME
 from slm_lightning.data.rollout_data import RolloutData
 from slm_lightning.data.segments import Segments
 from slm_lightning.data.workers import Workers

@@ -147,16 +147,18 @@ class Walk(gym.Env):
 """
 
 SCRIPT = """
+import sys
 import slm_lightning
 
 print("started")
 result = slm_lightning.run("spec.json", say=lambda text: None)
 print(result.status, result.metrics["frame"].max(), len(result.sessions))
+print({"lightning", "optuna"} & set(sys.modules))
 """
 
 
 def test_a_script_without_a_main_guard(record: Record, tmp_path: Path) -> None:
-    """Its sessions are processes, and must not run it again."""
+    """Its sessions are processes, and must not run it again. It starts without what only they need."""
     write_spec(tmp_path / "spec.json", tiny(env={"max_frame": 640}))
     (tmp_path / "script.py").write_text(SCRIPT)
     done = subprocess.run(
@@ -168,7 +170,7 @@ def test_a_script_without_a_main_guard(record: Record, tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "started\ndone 640 2\n"
+    assert done.stdout == "started\ndone 640 2\nset()\n"
     assert record.find("tiny_t0").status == "FINISHED"
 
 

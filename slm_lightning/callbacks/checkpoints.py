@@ -14,6 +14,7 @@ from lightning import LightningModule, Trainer
 from slm_lightning.callbacks.after_round import AfterRound
 from slm_lightning.callbacks.metric_log import CALMER, MetricLog
 from slm_lightning.data import sealed
+from slm_lightning.data.checkpoint_files import BEST, LAST, PREVIOUS, RESUME, last_of
 from slm_lightning.data.rollout_data import RolloutData
 from slm_lightning.data.workers import Workers
 from slm_lightning.errors import DivergedError, StorageError
@@ -25,9 +26,6 @@ CHECKPOINT_SHARE = 0.02
 """Of the time of a session, at most this much goes into writing checkpoints."""
 RETRY_SECONDS, PATIENCE_SECONDS = 5.0, 600.0
 """How often a checkpoint is tried again that the disk does not take, and for how long."""
-BEST, LAST, PREVIOUS = "ckpt-best.ckpt", "ckpt-last.ckpt", "ckpt-previous.ckpt"
-RESUME = ".resume"
-"""The folder of what only a resume needs, beside ckpt-last; it stays out of the record."""
 
 
 class Checkpoints(AfterRound):
@@ -159,11 +157,6 @@ class Checkpoints(AfterRound):
         if data.segments:
             data.segments.tidy()
         self.rounds = [session.version]
-
-
-def last_of(rank: int, version: int | str) -> str:
-    """Name of the ckpt-last of worker ``rank`` (but the first) that belongs to round ``version``."""
-    return f"ckpt-last.worker-{rank}.round-{version}.ckpt"
 
 
 def link(old: Path, new: Path) -> None:

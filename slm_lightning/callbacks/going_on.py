@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from slm_lightning.callbacks.checkpoints import LAST, PREVIOUS, RESUME, last_of, link
+from slm_lightning.callbacks.checkpoints import link
 from slm_lightning.data import sealed
+from slm_lightning.data.checkpoint_files import LAST, PREVIOUS, RESUME, last_of
 from slm_lightning.data.segments import Segments
 from slm_lightning.data.workers import Workers
 from slm_lightning.errors import IntegrityError

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from slm_lightning.callbacks import LAST
 from slm_lightning.data import sealed
+from slm_lightning.data.checkpoint_files import LAST
 from slm_lightning.data.memory import PastEpisodes, PrioritizedReplay
 from slm_lightning.data.rollout_data import KEPT_MEMORY, RolloutData
 from slm_lightning.errors import StorageError, UsageError

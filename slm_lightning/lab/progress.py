@@ -6,16 +6,18 @@ import contextlib
 import math
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from slm_lightning.lab import wording
 from slm_lightning.lab.report.findings import short_names
 from slm_lightning.lab.running.job import Job, Outcome, Reached
-from slm_lightning.lab.search.study import Ended, Study
 from slm_lightning.lab.trial import Trial
 from slm_lightning.spec.model import Spec
+
+if TYPE_CHECKING:
+    from slm_lightning.lab.search.study import Ended, Study
 
 BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} frames, {rate_fmt}, {remaining} left{postfix}"
 """Where something runs; fits into 80 columns with a score behind it."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from slm_lightning.callbacks import BEST
+from slm_lightning.data.checkpoint_files import BEST
 from slm_lightning.lab import graphs
 from slm_lightning.lab.analysis import trial_curve
 from slm_lightning.lab.crash import CRASH

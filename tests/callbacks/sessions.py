@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from slm_lightning.callbacks import LAST
+from slm_lightning.data.checkpoint_files import LAST
 from slm_lightning.lab.running.job import Job, Outcome
 from slm_lightning.lab.running.worker import run_session
 from slm_lightning.tracking import read_rows

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from slm_lightning.callbacks import BEST, PREVIOUS, RESUME
 from slm_lightning.data import sealed
+from slm_lightning.data.checkpoint_files import BEST, PREVIOUS, RESUME
 from slm_lightning.errors import IntegrityError
 from tests.callbacks.sessions import assert_same, last, left, save_after_every_round, train
 

@@ -9,8 +9,9 @@ from typing import ClassVar
 
 import pytest
 
-from slm_lightning.callbacks import LAST, PREVIOUS, RESUME, last_of, newest_whole
+from slm_lightning.callbacks import newest_whole
 from slm_lightning.data import sealed
+from slm_lightning.data.checkpoint_files import LAST, PREVIOUS, RESUME, last_of
 from slm_lightning.data.segments import Segments
 from slm_lightning.data.workers import Workers
 from slm_lightning.errors import IntegrityError

@@ -15,8 +15,9 @@ import torch
 from gymnasium import spaces
 from lightning import Callback
 
-from slm_lightning.callbacks import BEST, LAST, Checkpoints, Evaluation, MetricLog, Progress
+from slm_lightning.callbacks import Checkpoints, Evaluation, MetricLog, Progress
 from slm_lightning.core import Keys, Stream
+from slm_lightning.data.checkpoint_files import BEST, LAST
 from slm_lightning.data.evaluate import evaluate
 from slm_lightning.envs import make_env
 from slm_lightning.files import atomically

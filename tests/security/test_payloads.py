@@ -13,7 +13,8 @@ import pytest
 from lightning.pytorch.plugins import TorchCheckpointIO
 
 from slm_lightning import export
-from slm_lightning.callbacks import LAST, MetricLog
+from slm_lightning.callbacks import MetricLog
+from slm_lightning.data.checkpoint_files import LAST
 from slm_lightning.errors import IntegrityError, LabError, RefusedError, SpecError
 from slm_lightning.foreign import look_over
 from slm_lightning.lab.baselines import read_table

@@ -25,7 +25,8 @@ def test_readers_see_whole_rows_and_never_fail(
     """Until the run ends, whatever is read is the beginning of what it leaves, or a sentence."""
     process = start_lab("run", write_spec(tmp_path / "spec.json", tiny(**size)), cwd=tmp_path)
     wait_until(lambda: record.runs(kind="session"), "the session is in the record")
-    session = record.runs(kind="session")[0].run_id
+    first = record.runs(kind="session")[0]
+    session = first.run_id
     seen: list[list[dict[str, float]]] = []
     commands = Counter[int]()
     while process.poll() is None:
@@ -39,7 +40,7 @@ def test_readers_see_whole_rows_and_never_fail(
         try:
             api.load(session).play(episodes=1)
         except UsageError as refused:  # nothing is stored yet
-            assert str(refused) == "tiny_t0_s0 (running) has no ckpt-best"
+            assert str(refused) == f"{first.name} (running) has no ckpt-best"
     assert process.returncode == 0, process.stderr and process.stderr.read()
     final = record.history(session)[["frame", "total_reward"]].to_dict("records")
     assert seen and all(rows == final[: len(rows)] for rows in seen)

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from slm_lightning.callbacks import CHECKPOINT_SHARE, LAST, PREVIOUS, RESUME
+from slm_lightning.callbacks import CHECKPOINT_SHARE
+from slm_lightning.data.checkpoint_files import LAST, PREVIOUS, RESUME
 from slm_lightning.files import atomically
 from slm_lightning.lab.running.seat import CHECKPOINTS, CHUNK, GROWING, Mark, Stamp, Tail, names_in
 

@@ -20,7 +20,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import NamedTuple
 
-from slm_lightning.callbacks import RESUME
+from slm_lightning.data.checkpoint_files import RESUME
 from slm_lightning.lab.running.job import Job, Outcome, Reached
 from slm_lightning.lab.running.launch import Killed
 from slm_lightning.lab.running.local_engine import LocalSession, start_session, warm_up

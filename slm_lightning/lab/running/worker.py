@@ -12,7 +12,6 @@ from lightning import Trainer
 from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from slm_lightning.callbacks import (
-    RESUME,
     Checkpoints,
     Evaluation,
     MetricLog,
@@ -20,6 +19,7 @@ from slm_lightning.callbacks import (
     newest_whole,
 )
 from slm_lightning.core import Keys
+from slm_lightning.data.checkpoint_files import RESUME
 from slm_lightning.data.rollout_data import RolloutData
 from slm_lightning.data.segments import Segments
 from slm_lightning.data.workers import Workers
