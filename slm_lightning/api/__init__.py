@@ -1,5 +1,6 @@
 """The lab's verbs in Python; the command line calls the same functions."""
 
+from slm_lightning.api.benchmarks import run_benchmark
 from slm_lightning.api.planning import Plan, prepare
 from slm_lightning.api.reading import compare, export, load, report, reproduce, verify
 from slm_lightning.api.running import Where, resume, run, search
@@ -15,6 +16,7 @@ __all__ = [
     "reproduce",
     "resume",
     "run",
+    "run_benchmark",
     "search",
     "verify",
 ]

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from slm_lightning.cli import reading, reproducing, running, sharing, specs, upkeep
+from slm_lightning.cli import benchmarks, reading, reproducing, running, sharing, specs, upkeep
 from slm_lightning.errors import LabError, MissingError
 from slm_lightning.lab.running.signals import Preempted, preemptible
 from slm_lightning.limits import as_limit
@@ -37,6 +37,7 @@ for command in (
     *(running.run, running.search, running.resume),
     *(reading.enjoy, reading.list_, reading.show, reading.compare, reading.report, reading.ui),
     *(reproducing.reproduce, reproducing.verify),
+    benchmarks.benchmark,
     *(specs.validate, specs.schema, sharing.export),
     *(upkeep.sync, upkeep.doctor),
 ):

@@ -80,6 +80,18 @@ def reward_threshold(name: str) -> float | None:
     return None if found is None or found.reward_threshold is None else float(found.reward_threshold)
 
 
+def registered_name(name: str, kwargs: Mapping[str, Any]) -> str:
+    """The name under which Gymnasium has an environment with these arguments, as
+    ``LunarLanderContinuous-v3``; its :func:`baseline_key` where there is none."""
+    key, registry = baseline_key(name, kwargs), gymnasium.registry
+    own = registry.get(name)
+    if own is None or not kwargs:
+        return key
+    same = (own.entry_point, own.max_episode_steps, {**own.kwargs, **kwargs})
+    found = [e.id for e in registry.values() if (e.entry_point, e.max_episode_steps, e.kwargs) == same]
+    return found[0] if len(found) == 1 else key
+
+
 def _measure_into(
     cache: Path, key: str, make: Make, measured: Callable[[Make], Baseline]
 ) -> Baseline | None:

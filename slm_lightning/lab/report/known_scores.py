@@ -1,18 +1,20 @@
-"""The best published scores by environment, for a search to be measured against.
+"""SLM Lab's published scores, for searches and benchmarks to be measured against.
 
-``known_scores.json`` has for each environment the best of SLM Lab's benchmark: ``score`` is its
-``total_reward_ma``, the mean of 4 sessions after ``frames`` frames. Left out is what says nothing:
-returns below the least that a match of Tennis can bring, and returns of exactly 0.
+``known_scores.csv`` has its benchmark tables: ``score`` is ``total_reward_ma``, the mean of 4 sessions
+after ``max_frame`` frames; ``target`` is what it asked of the environment. Left out is what says
+nothing: returns below the least that a match of Tennis can bring, and returns of exactly 0.
 """
 
 from __future__ import annotations
 
-import json
+import csv
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-TABLE = Path(__file__).with_name("known_scores.json")
+TABLE = Path(__file__).with_name("known_scores.csv")
+LEAST = {"ALE/Tennis-v5": -24.0}
+"""Returns below which a score is an error of bookkeeping."""
 
 
 class KnownScore(NamedTuple):
@@ -25,9 +27,30 @@ class KnownScore(NamedTuple):
 
 def best_known(environment: str) -> KnownScore | None:
     """The best published score in ``environment``; None where there is none."""
-    return _table().get(environment)
+    return max(known_scores().get(environment, {}).values(), default=None)
+
+
+def target_of(environment: str) -> float | None:
+    """The score that SLM Lab asked for in ``environment``; None where it asked for none."""
+    return _targets().get(environment)
 
 
 @cache
-def _table() -> dict[str, KnownScore]:
-    return {name: KnownScore(**row) for name, row in json.loads(TABLE.read_text("utf-8")).items()}
+def known_scores() -> dict[str, dict[str, KnownScore]]:
+    """The published scores by environment and algorithm."""
+    table: dict[str, dict[str, KnownScore]] = {}
+    for row in _rows():
+        known = KnownScore(float(row["score"]), row["algorithm"], int(row["max_frame"]))
+        if known.score and known.score >= LEAST.get(row["env"], known.score):
+            table.setdefault(row["env"], {})[known.algorithm] = known
+    return table
+
+
+@cache
+def _targets() -> dict[str, float]:
+    return {row["env"]: float(row["target"].strip("<>~ ")) for row in _rows() if row["target"]}
+
+
+def _rows() -> list[dict[str, str]]:
+    with TABLE.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))

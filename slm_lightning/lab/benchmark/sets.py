@@ -1,0 +1,201 @@
+"""A benchmark set: a small file that lists specs, each of which is a row of the result pages.
+
+A row is one setting of one algorithm in one environment. Files of specs stand in a set as one would
+type them, from where the lab is run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from slm_lightning.errors import Problem, SpecError, UsageError
+from slm_lightning.lab.baselines import arguments_of, registered_name
+from slm_lightning.lab.preflight import with_one_round
+from slm_lightning.redact import conceal
+from slm_lightning.registry import REGISTRY
+from slm_lightning.spec.base import SpecModel
+from slm_lightning.spec.load import RawSpec, load_spec, read_specs, variables_in
+from slm_lightning.spec.model import Spec
+from slm_lightning.spec.parse import SUFFIXES, parse, read_text
+from slm_lightning.spec.resolve import resolve
+from slm_lightning.spec.wording import dotted
+
+SETS = Path("benchmarks/sets")
+"""Where a repository keeps its sets."""
+NAMES = {
+    "ActorCritic": "A2C",
+    "DoubleDQN": "DDQN",
+    "PPOSIL": "PPO+SIL",
+    "QRDQN": "QR-DQN",
+    "Reinforce": "REINFORCE",
+    "SoftActorCritic": "SAC",
+}
+"""What papers and SLM Lab's tables call an algorithm, where a spec calls it otherwise."""
+SAYS_NOTHING = ("max_trial", "search", "search_resources", "search_scheduler", "hypothesis")
+"""Keys of section ``meta`` that change no number of a trial."""
+
+
+class RowParams(SpecModel):
+    """A row as its set writes it; one that is no more than a file may be written as text."""
+
+    spec: str
+    """The file."""
+    name: str | None = None
+    """Which spec of several."""
+    variables: dict[str, str] = Field(default_factory=dict)
+    """Values of ``${name}`` in the file."""
+    overrides: dict[str, Any] = Field(default_factory=dict)
+    """Dotted path -> value."""
+    label: str | None = None
+    """What its algorithm is called on the pages; by default what the spec says."""
+
+
+class SetParams(SpecModel):
+    """A set as its file writes it."""
+
+    title: str
+    rows: list[RowParams | str] = Field(min_length=1)
+    overrides: dict[str, Any] = Field(default_factory=dict)
+    """Those of all rows; a row's own go before."""
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One setting of one algorithm in one environment."""
+
+    params: RowParams
+    """With the overrides of its set."""
+    raw: RawSpec
+    spec: Spec
+
+    @cached_property
+    def environment(self) -> str:
+        """The environment's name and its arguments; one name where Gymnasium knows both by one."""
+        return registered_name(self.spec.env.name, arguments_of(self.spec.env))
+
+    @cached_property
+    def label(self) -> str:
+        """The algorithm, as the pages call it."""
+        if self.params.label:
+            return self.params.label
+        algorithm = self.spec.agent.algorithm.name
+        prioritized = self.spec.agent.memory.name == "PrioritizedReplay"
+        return NAMES.get(algorithm, algorithm) + "+PER" * prioritized
+
+    @property
+    def id(self) -> str:
+        """Environment and label: no other row of a benchmark has both."""
+        return f"{self.environment}/{self.label}"
+
+    @cached_property
+    def key(self) -> str:
+        """What its result depends on, see :func:`setting_key`."""
+        return setting_key(self.spec)
+
+    @property
+    def command(self) -> str:
+        """What runs it by hand."""
+        given = self.params
+        words = ["slm-lightning", "run", given.spec, *([given.name] if given.name else [])]
+        for name, value in given.variables.items():
+            words += ["-s", f"{name}={value}"]
+        for path, value in given.overrides.items():
+            words += ["--set", f"{path}={value if isinstance(value, str) else json.dumps(value)}"]
+        return shlex.join(words)
+
+
+@dataclass(frozen=True)
+class BenchmarkSet:
+    """The rows of a set in its order."""
+
+    title: str
+    path: Path
+    rows: tuple[Row, ...]
+
+
+def read_sets(paths: Sequence[Path] = ()) -> list[BenchmarkSet]:
+    """The sets of these files or folders of specs; by default of all files in ``benchmarks/sets``.
+
+    Raises UsageError where there are none, or where two rows are one algorithm in one environment;
+    SpecError for a set or a spec that is faulty.
+    """
+    paths = paths or sorted(path for path in SETS.glob("*") if path.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise UsageError(f"there are no sets in {SETS}", "name one: slm-lightning benchmark … SET")
+    sets = [_read(path) for path in paths]
+    seen: dict[str, Row] = {}
+    for row in (row for each in sets for row in each.rows):
+        other = seen.setdefault(row.id, row)
+        if other is not row:
+            raise UsageError(
+                f"{other.params.spec} and {row.params.spec} are both {row.label} in {row.environment}",
+                'give one of them a "label", or leave it out',
+            )
+    return sets
+
+
+def setting_key(spec: Spec) -> str:
+    """A hash of all in a spec that its result depends on: not its name, nor how it would be searched.
+
+    A recorded spec is to be resolved anew before: a key that a later version knows then has its
+    default, and the result counts on.
+    """
+    data = spec.to_dict()
+    meta = {key: value for key, value in data["meta"].items() if key not in SAYS_NOTHING}
+    agent = {key: value for key, value in data["agent"].items() if key != "name"}
+    counted = json.dumps([agent, data["env"], meta], sort_keys=True)
+    return hashlib.sha256(counted.encode()).hexdigest()
+
+
+def resolved(source: str | Path | Mapping[str, Any]) -> Spec:
+    """A recorded spec as this version understands it. Raises SpecError."""
+    return resolve(load_spec(source), REGISTRY)
+
+
+def _read(path: Path) -> BenchmarkSet:
+    params = SetParams(title=path.name, rows=_rows_of(path)) if path.is_dir() else _parsed(path)
+    rows = [RowParams(spec=row) if isinstance(row, str) else row for row in params.rows]
+    return BenchmarkSet(params.title, path, tuple(_row(row, params.overrides) for row in rows))
+
+
+def _rows_of(folder: Path) -> list[RowParams | str]:
+    """The specs below a folder that are complete as they are."""
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    rows: list[RowParams | str] = [
+        RowParams(spec=str(file), name=name)
+        for file in files
+        if not variables_in(file)
+        for name in read_specs(file)
+    ]
+    if not rows:
+        raise UsageError(
+            f"{folder} holds no spec that needs no variable", "write a set that gives them"
+        )
+    return rows
+
+
+def _parsed(path: Path) -> SetParams:
+    data = parse(read_text(path), str(path), SUFFIXES[path.suffix.lower()])
+    try:
+        return SetParams.model_validate(data)
+    except ValidationError as error:
+        faults = {(*fault["loc"], fault["msg"]): fault for fault in error.errors()}.values()
+        problems = [Problem(f"{path}: {dotted(*fault['loc'])}", fault["msg"]) for fault in faults]
+        raise SpecError(problems, "docs/benchmarking.md says how a set is written") from None
+
+
+def _row(params: RowParams, overrides: Mapping[str, Any]) -> Row:
+    params = params.model_copy(update={"overrides": {**overrides, **params.overrides}})
+    raw = load_spec(params.spec, params.name, params.variables, params.overrides)
+    conceal(raw.data)
+    spec = resolve(raw, REGISTRY)
+    return Row(params, raw, spec if raw.native else with_one_round(spec))

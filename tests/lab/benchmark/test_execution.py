@@ -1,0 +1,101 @@
+"""A set that is run: what is missing and no more, whatever becomes of single rows."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from slm_lightning.lab.benchmark.sets import read_sets
+from slm_lightning.lab.trial import Trial
+from slm_lightning.tracking import Record
+from tests.lab.benchmark.support import SHORT, two_specs, write_set
+from tests.support import Lab, faulty, start_lab, tiny, wait_until, write_spec
+
+pytestmark = pytest.mark.usefixtures("no_pictures", "record")
+
+
+def trials() -> list[str]:
+    return sorted(run.run_id for run in Record().runs(kind="trial"))
+
+
+def test_a_finished_row_is_not_run_again(lab: Lab, tmp_path: Path) -> None:
+    a2c, reinforce = two_specs(tmp_path)
+    path = write_set(tmp_path, [str(a2c), str(reinforce)])
+    first = lab("benchmark", "run", path, "--only", "*/A2C", "--json")
+    assert first.code == 0, first.err
+    (row,) = json.loads(first.out)["rows"]
+    assert row["status"] == "done" and trials() == [row["run_id"]]
+
+    spec = json.loads(a2c.read_text())  # another name, the same setting
+    a2c.write_text(json.dumps({"renamed": spec["small_a2c"]}), encoding="utf-8")
+    second = lab("benchmark", "run", path, "--json")
+    assert second.code == 0, second.err
+    there, new = json.loads(second.out)["rows"]
+    assert (there["status"], there["run_id"]) == ("there", row["run_id"])
+    assert there["score"] == pytest.approx(row["score"])
+    assert (new["row"], new["status"]) == ("CartPole-v1/REINFORCE", "done")
+    assert trials() == sorted([row["run_id"], new["run_id"]])
+    assert "is there" in second.err and "(2 of 2)" in second.err
+
+    third = lab("benchmark", "run", path, "--only", "*/A2C", "--again", "--json")
+    assert json.loads(third.out)["rows"][0]["status"] == "done" and len(trials()) == 3
+
+
+def test_a_row_that_was_interrupted_goes_on(lab: Lab, tmp_path: Path) -> None:
+    path = write_set(tmp_path, [str(two_specs(tmp_path)[0])])
+    row = read_sets([path])[0].rows[0]
+    begun = Trial.create(row.raw, row.spec, Record())
+    begun.give_up("stopped")
+    answer = lab("benchmark", "run", path)
+    assert answer.code == 0, answer.err
+    assert f"goes on as run {begun.run_id[:8]}" in answer.err
+    assert trials() == [begun.run_id]
+
+
+def test_a_row_that_fails_does_not_stop_the_others(lab: Lab, tmp_path: Path) -> None:
+    good, _ = two_specs(tmp_path)
+    bad = write_spec(tmp_path / "bad.json", tiny("bad", env={**SHORT, **faulty("raise", at=100)}))
+    lost = write_spec(tmp_path / "lost.json", tiny("lost", env={"name": "Nowhere-v7"}))
+    named = [{"spec": str(spec), "label": spec.stem} for spec in (lost, bad)]
+    path = write_set(tmp_path, [*named, str(good)])
+    answer = lab("benchmark", "run", path, "--json")
+    assert answer.code == 3, "that of the first that failed"
+    found = {row["row"].split("/")[-1]: row for row in json.loads(answer.out)["rows"]}
+    assert {label: row["status"] for label, row in found.items()} == {
+        "lost": "refused",
+        "bad": "failed",
+        "A2C": "done",
+    }
+    assert "Nowhere-v7" in found["lost"]["reason"] and "session 1" in found["bad"]["reason"]
+    assert "Traceback" not in answer.err
+
+
+def test_a_pattern_that_fits_nothing(lab: Lab, tmp_path: Path) -> None:
+    path = write_set(tmp_path, [str(two_specs(tmp_path)[0])])
+    answer = lab("benchmark", "run", path, "--only", "Pendulum*")
+    assert answer.code == 2 and "CartPole-v1/A2C" in answer.err and not trials()
+
+
+@pytest.mark.slow
+def test_a_benchmark_that_is_terminated_goes_on_to_the_same_numbers(lab: Lab, tmp_path: Path) -> None:
+    spec = write_spec(tmp_path / "long.json", tiny("long", env={"max_frame": 20_000}))
+    path = write_set(tmp_path, [str(spec)])
+    process = start_lab("benchmark", "run", path, cwd=tmp_path)
+    journals = Path(os.environ["SLM_MLRUNS"], "runs")
+    wait_until(lambda: len([*journals.glob("*/metrics.jsonl")]) == 2, "both sessions have rows")
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 75 and f"slm-lightning benchmark run {path}" in said
+    (stopped,) = trials()
+    assert lab("benchmark", "run", path).code == 0
+    assert trials() == [stopped]
+    assert lab("run", spec, "--json").code == 0
+    one, other = (
+        [Record().history(s.run_id)["state"].iloc[-1] for s in Record().children(run)]
+        for run in trials()
+    )
+    assert one == other
