@@ -13,6 +13,9 @@ from slm_lightning.api.planning import Say
 from slm_lightning.lab.running.local_engine import warm_up
 from slm_lightning.lab.running.signals import deaf_to_hangup
 
+PAGES = Path("docs/benchmarks")
+"""Where a repository keeps its result pages."""
+
 
 @dataclass(frozen=True)
 class BenchmarkRun:
@@ -100,3 +103,30 @@ def run_benchmark(
         say(f"mlflow: {waiting} pending; to deliver them: slm-lightning sync")
     left = [row for row in rows if row.id not in execution.outcomes]
     return BenchmarkRun(list(execution.outcomes.values()), left, stopped_by)
+
+
+def write_benchmark_pages(
+    sets: Sequence[str | Path] = (), folder: str | Path = PAGES
+) -> tuple[list[str], list[Path], bool]:
+    """Writes the result pages of ``sets``, by default of all in ``benchmarks/sets``, into ``folder``.
+
+    What the record of this machine has of their rows is first brought into the compact record that lies
+    beside the pages, from which alone they are made; so they can be written anywhere. Returns the rows
+    that were brought, the pages that are new, and whether the pictures could be drawn.
+    """
+    from slm_lightning.lab.benchmark.pages import collect, write_pages
+    from slm_lightning.lab.benchmark.sets import read_sets
+    from slm_lightning.tracking import Record
+
+    found = read_sets([Path(path) for path in sets])
+    brought = [row.id for row in collect(found, Path(folder), Record())]
+    return brought, *write_pages(found, Path(folder))
+
+
+def check_benchmark_pages(sets: Sequence[str | Path] = (), folder: str | Path = PAGES) -> list[str]:
+    """Where the result pages and the record disagree, a line for each place; nothing is written."""
+    from slm_lightning.lab.benchmark.pages import disagreements
+    from slm_lightning.lab.benchmark.sets import read_sets
+    from slm_lightning.tracking import Record
+
+    return disagreements(read_sets([Path(path) for path in sets]), Path(folder), Record())

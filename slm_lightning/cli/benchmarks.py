@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from slm_lightning import output
@@ -45,6 +47,37 @@ def run(wanted, only, again, parallel, device, as_json) -> None:
         _say(f"stopped by {found.stopped_by}; to go on: slm-lightning benchmark run {wanted}")
         raise SystemExit(130 if found.stopped_by == "SIGINT" else 75)
     raise SystemExit(found.exit_code)
+
+
+@benchmark.command()
+@click.argument("sets", metavar="[SET]...", nargs=-1, type=click.Path())
+@click.option("--folder", type=click.Path(path_type=Path), default="docs/benchmarks",
+              show_default=True, help="Where the pages lie.")  # fmt: skip
+@click.option("--check", is_flag=True, help="Write nothing; exit with 7 where they are not right.")
+def page(sets, folder, check) -> None:
+    """Write the result pages from the record.
+
+    By default those of all sets in benchmarks/sets. What this machine has recorded of their rows goes
+    into a compact record beside the pages, of which alone they are made.
+    """
+    from slm_lightning import api
+    from slm_lightning.errors import IntegrityError
+    from slm_lightning.lab.wording import count
+
+    if check:
+        if found := api.check_benchmark_pages(sets, folder):
+            raise IntegrityError(
+                "\n".join([f"pages and record disagree in {count(len(found), 'place')}", *found]),
+                f"to write the pages anew: slm-lightning benchmark page {' '.join(sets)}".rstrip(),
+            )
+        click.echo(f"the pages in {folder} say what the record holds")
+        return
+    brought, written, drawn = api.write_benchmark_pages(sets, folder)
+    for row in brought:
+        click.echo(f"{row}: its result is in {folder / 'record'}")
+    click.echo(f"{folder}: {count(len(written), 'page')} changed")
+    if not drawn:
+        click.echo(output.NO_BROWSER, err=True)
 
 
 def _say(text: str) -> None:

@@ -19,10 +19,11 @@ import pandas as pd
 
 from slm_lightning.errors import SpecError, UsageError
 from slm_lightning.files import atomically
-from slm_lightning.lab.analysis import trial_scalars
+from slm_lightning.lab.analysis import session_scalars, trial_scalars
 from slm_lightning.lab.baselines import Baseline
 from slm_lightning.lab.benchmark.sets import Row, resolved, setting_key
-from slm_lightning.lab.changes import COMPUTING, Recorded
+from slm_lightning.lab.changes import COMPUTING, DECISIVE, Recorded
+from slm_lightning.lab.report.published import address_of
 from slm_lightning.lab.reproduce.original import rows_of
 from slm_lightning.lab.trial import Trial
 from slm_lightning.provenance import NONE
@@ -31,8 +32,8 @@ from slm_lightning.tracking import RESOLVED, Record, RunInfo
 
 COLUMNS = ["frame", "opt_step", "total_reward", "eval/return"]
 """What is kept of a session's rows; all else can be computed from it, or is not on the pages."""
-PUBLISHED = "slm.hub"
-"""Tag with the address at which a run was published."""
+MACHINE = (*DECISIVE, "cores")
+"""What is kept of the machine."""
 SETTLED = ("done", "diverged")
 """How a trial ends for good: it would end in the same way again."""
 
@@ -63,7 +64,7 @@ class RowResult:
     exact: str
     """What the tag ``slm.exact`` says; empty where the numbers must come again."""
     published: str
-    """Where on the Hub it is; empty where it is not."""
+    """Where on the Hub it is, as ``hf://USER/NAME@COMMIT``; empty where it is not."""
     started: str
     machine: Mapping[str, Any]
     packages: Mapping[str, str]
@@ -81,6 +82,11 @@ class RowResult:
         """The metrics of the trial, see :func:`trial_scalars`."""
         baseline = Baseline(**self.random) if self.random else None  # type: ignore[arg-type]
         return trial_scalars(self.tables, baseline, len(self.sessions))
+
+    @property
+    def scores(self) -> list[float]:
+        """The score of each session; NaN of one without."""
+        return [session_scalars(table, None)["score"] for table in self.tables]
 
     @property
     def is_whole(self) -> bool:
@@ -128,9 +134,9 @@ def from_record(record: Record, run: RunInfo) -> RowResult:
         commit=run.tags.get("mlflow.source.git.commit", NONE),
         dirty=run.tags.get("slm.git.dirty") == "true",
         exact=run.tags.get("slm.exact", ""),
-        published=run.tags.get(PUBLISHED, ""),
+        published=address_of(run.tags),
         started=run.start.isoformat(timespec="seconds"),
-        machine=recorded.machine,
+        machine={key: recorded.machine[key] for key in MACHINE if key in recorded.machine},
         packages={k: v for k, v in sorted(recorded.packages.items()) if k.lower() in COMPUTING},
         random=trial.baseline._asdict() if trial.baseline else None,
         spec=spec,

@@ -187,10 +187,11 @@ def _curves(
         hovertemplate="%{y:.4g} (%{customdata[0]:.4g} to %{customdata[1]:.4g})",
         **shared,
     )
-    return [_band(curve, style["color"], shared)], sessions, [mean]
+    return [band(curve, style["color"], shared)], sessions, [mean]
 
 
-def _band(curve: pd.DataFrame, colour: str, shared: Mapping[str, str]) -> go.Scatter:
+def band(curve: pd.DataFrame, colour: str, shared: Mapping[str, str]) -> go.Scatter:
+    """The interval of a mean, as :func:`trial_curve` gives both."""
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return go.Scatter(
         x=pd.concat([curve["frame"], curve["frame"][::-1]]),

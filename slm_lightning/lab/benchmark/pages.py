@@ -1,0 +1,116 @@
+"""The result pages: the compact record is filled, the pages are written, and both are checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
+from pathlib import Path
+
+import plotly.graph_objects as go
+
+from slm_lightning.lab.benchmark import markdown
+from slm_lightning.lab.benchmark.picture import draw, is_drawn, multi_trial_graph
+from slm_lightning.lab.benchmark.results import (
+    Trials,
+    from_record,
+    place,
+    read,
+    slug,
+    write,
+    write_text,
+)
+from slm_lightning.lab.benchmark.sets import BenchmarkSet, Row
+from slm_lightning.lab.benchmark.standing import Environment, environments
+from slm_lightning.tracking import Record
+
+OVERVIEW = "README.md"
+
+
+def collect(sets: Sequence[BenchmarkSet], folder: Path, record: Record) -> list[Row]:
+    """Brings the results that ``record`` has into the compact record of the pages in ``folder``.
+    Returns the rows of which that changed something."""
+    trials = Trials(record)
+    return [
+        row
+        for row in _rows(sets)
+        if (run := trials.result(row))
+        and write(from_record(record, run), row, folder / markdown.RECORD)
+    ]
+
+
+def write_pages(sets: Sequence[BenchmarkSet], folder: Path) -> tuple[list[Path], bool]:
+    """Writes the pages and their pictures into ``folder``, from the compact record that lies there.
+    Returns which texts are new, and whether the pictures could be drawn."""
+    found = environments(sets, folder / markdown.RECORD)
+    texts = _texts(sets, found, folder)
+    written = [path for path, text in texts.items() if write_text(path, text)]
+    return written, draw(_figures(found, folder))
+
+
+def disagreements(sets: Sequence[BenchmarkSet], folder: Path, record: Record) -> list[str]:
+    """Where pages, compact record and, of the runs that it has, ``record`` differ: a line for each."""
+    found = environments(sets, folder / markdown.RECORD)
+    return [
+        *_of_record(sets, folder, record),
+        *(line for path, text in _texts(sets, found, folder).items() for line in _of_page(path, text)),
+        *(
+            f"{path}: does not show what the record holds"
+            for path, figure in _figures(found, folder).items()
+            if not is_drawn(figure, path)
+        ),
+    ]
+
+
+def _of_record(sets: Sequence[BenchmarkSet], folder: Path, record: Record) -> Iterator[str]:
+    trials = Trials(record)
+    for row in _rows(sets):
+        run = trials.result(row)
+        if run is None:
+            continue
+        kept = read(row, folder / markdown.RECORD)
+        if kept is None or kept.run_id != run.run_id:
+            yield f"{row.id}: run {run.run_id[:8]} is newer than what the pages are made of"
+            continue
+        for suffix, text in from_record(record, run).files().items():
+            path = place(row, folder / markdown.RECORD, suffix)
+            if line := _parted(path.read_text(encoding="utf-8"), text):
+                yield f"{path}:{line}: not what run {run.run_id[:8]} recorded"
+
+
+def _of_page(path: Path, text: str) -> Iterator[str]:
+    if not path.is_file():
+        yield f"{path}: is not there"
+    elif line := _parted(path.read_text(encoding="utf-8"), text):
+        said, *_ = path.read_text(encoding="utf-8").splitlines()[line - 1 :] or [""]
+        meant, *_ = text.splitlines()[line - 1 :] or [""]
+        yield f"{path}:{line}: says\n  {said}\nwhere the record says\n  {meant}"
+
+
+def _parted(one: str, other: str) -> int:
+    """The first line in which two texts differ, counted from 1; 0 where they are equal."""
+    lines = zip_longest(one.splitlines(keepends=True), other.splitlines(keepends=True))
+    return next((i for i, (a, b) in enumerate(lines, start=1) if a != b), 0)
+
+
+def _texts(
+    sets: Sequence[BenchmarkSet], found: dict[str, Environment], folder: Path
+) -> dict[Path, str]:
+    pages = {
+        folder / f"{slug(name)}.md": markdown.environment_page(environment, folder)
+        for name, environment in found.items()
+    }
+    return {folder / OVERVIEW: markdown.overview(sets, found), **pages}
+
+
+def _figures(found: dict[str, Environment], folder: Path) -> dict[Path, go.Figure]:
+    figures = {}
+    for name, environment in found.items():
+        results = {e.row.label: e.result for e in environment.entries if e.result}
+        if results:
+            path = folder / markdown.picture(name)
+            figures[path] = multi_trial_graph(name, results, environment.target)
+    return figures
+
+
+def _rows(sets: Sequence[BenchmarkSet]) -> Iterator[Row]:
+    return (row for each in sets for row in each.rows)

@@ -1,0 +1,27 @@
+"""Where on the HuggingFace Hub a run is published, as its tag says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+PUBLISHED = "slm.hub"
+"""Tag of a run with the address at which it was published, or with why it was not."""
+SCHEME, HUB = "hf://", "https://huggingface.co/"
+
+
+def address_of(tags: Mapping[str, str]) -> str:
+    """The address at which a run is published, as ``hf://USER/NAME@COMMIT``; empty where it is not."""
+    said = tags.get(PUBLISHED, "")
+    return said if said.startswith(SCHEME) else ""
+
+
+def web_page(address: str) -> str:
+    """What a browser shows of it."""
+    repository, _, revision = address.removeprefix(SCHEME).partition("@")
+    return f"{HUB}{repository}{f'/tree/{revision}' if revision else ''}"
+
+
+def web_file(address: str, path: str) -> str:
+    """Where a file of it is downloaded from."""
+    repository, _, revision = address.removeprefix(SCHEME).partition("@")
+    return f"{HUB}{repository}/resolve/{revision or 'main'}/{path}"
