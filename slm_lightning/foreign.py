@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
 
 from slm_lightning.errors import RefusedError
 
@@ -20,7 +20,7 @@ MAX_DEPTH = 4
 """Folders within each other, the first one included."""
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", re.ASCII)
-DATA = frozenset({".safetensors", ".json", ".csv", ".md", ".txt", ".png", ".gif", ".mp4"})
+DATA = frozenset({".safetensors", ".json", ".csv", ".md", ".txt", ".diff", ".png", ".gif", ".mp4"})
 """Kinds of files that hold data and nothing else."""
 PLAIN = frozenset({"LICENSE", ".gitattributes"})
 """Names without a kind that may stand beside them."""
@@ -32,6 +32,7 @@ PICKLES = frozenset(
     }
 )
 """Kinds of files that can carry code, or have to be unpacked."""
+OPENED, FETCHED = "nothing of the folder was opened", "nothing was fetched"
 
 
 def look_over(folder: Path) -> None:
@@ -47,6 +48,23 @@ def look_over(folder: Path) -> None:
             raise _refusal(folder, f"holds more than {MAX_FILES} files")
         if size > MAX_BYTES:
             raise _refusal(folder, f"holds more than {MAX_BYTES // 2**30} GiB")
+
+
+def look_over_names(files: Mapping[str, int], where: str) -> None:
+    """The same before anything is fetched: ``files`` are the names in ``where``, whose folders are
+    parted by ``/``, and their sizes in bytes."""
+    if len(files) > MAX_FILES:
+        raise _refusal(where, f"holds more than {MAX_FILES} files", FETCHED)
+    if sum(files.values()) > MAX_BYTES:
+        raise _refusal(where, f"holds more than {MAX_BYTES // 2**30} GiB", FETCHED)
+    for path in files:
+        *folders, name = path.split("/")
+        if len(folders) >= MAX_DEPTH:
+            raise _refusal(f"{where}/{path}", f"is nested deeper than {MAX_DEPTH} folders", FETCHED)
+        if not all(map(NAME.fullmatch, folders)):
+            raise _refusal(f"{where}/{path}", "has a name that no file of a policy has", FETCHED)
+        if why := _objection_to_name(name):
+            raise _refusal(f"{where}/{path}", why, FETCHED)
 
 
 def _entries(folder: str | Path, depth: int = 1) -> Iterator[os.DirEntry[str]]:
@@ -67,13 +85,17 @@ def _entries(folder: str | Path, depth: int = 1) -> Iterator[os.DirEntry[str]]:
 
 def _objection(name: str, found: os.stat_result) -> str:
     """What there is to say against a file; empty where it may pass."""
-    suffix = Path(name).suffix.lower()
     if stat.S_ISLNK(found.st_mode):
         return "is a link, which may lead anywhere"
     if not stat.S_ISREG(found.st_mode):
         return "is not a regular file"
     if found.st_nlink > 1:
         return "is a hard link to a file that has another name too"
+    return _objection_to_name(name)
+
+
+def _objection_to_name(name: str) -> str:
+    suffix = PurePosixPath(name).suffix.lower()
     if name in PLAIN:
         return ""
     if not NAME.fullmatch(name):
@@ -83,8 +105,8 @@ def _objection(name: str, found: os.stat_result) -> str:
     return "" if suffix in DATA else "is of a kind that no policy needs"
 
 
-def _refusal(path: str | Path, why: str) -> RefusedError:
+def _refusal(path: str | Path, why: str, kept: str = OPENED) -> RefusedError:
     return RefusedError(
-        f"{str(path)!r} {why}; nothing of the folder was opened",
-        "ask for what slm-lightning export writes: policy.safetensors, spec_resolved.json, bundle.json",
+        f"{str(path)!r} {why}; {kept}",
+        "ask for what slm-lightning export or publish writes: tensors, JSON, tables and pictures",
     )

@@ -123,6 +123,14 @@ def redact_file(path: Path) -> None:
         clean.unlink(missing_ok=True)
 
 
+def holds_secret(path: Path) -> bool:
+    """Whether there is anything to redact in a text file."""
+    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        return any(
+            redact(text) != text for text in map("".join, iter(lambda: file.readlines(PIECE), []))
+        )
+
+
 class RedactedStream(io.TextIOBase):
     """Writes to ``stream`` what it is given without its secrets, in whole lines."""
 

@@ -2,7 +2,7 @@
 
 from slm_lightning.api.benchmarks import check_benchmark_pages, run_benchmark, write_benchmark_pages
 from slm_lightning.api.planning import Plan, prepare
-from slm_lightning.api.reading import compare, export, load, report, reproduce, verify
+from slm_lightning.api.reading import compare, export, load, publish, report, reproduce, verify
 from slm_lightning.api.running import Where, resume, run, search
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "export",
     "load",
     "prepare",
+    "publish",
     "report",
     "reproduce",
     "resume",

@@ -85,3 +85,34 @@ def verify(run: str, *, block: int | None = None, session: int = 0, device: str 
     from slm_lightning.tracking import Record
 
     return compute_again(Record(), run, block, session, device)
+
+
+def publish(
+    run: str,
+    repo: str | None = None,
+    *,
+    branch: str | None = None,
+    private: bool = False,
+    dry_run: str | Path | None = None,
+    episodes: int = 10,
+):
+    """Uploads a session, a trial or an experiment to the HuggingFace Hub, with all that one needs to
+    judge, replay and repeat it: a :class:`slm_lightning.lab.publish.sending.Published`.
+
+    Args:
+        repo: ``USER/NAME``; default the environment's ``SLM_HUB_REPO``.
+        branch: of the repository; made where there is none.
+        private: where it is made now, only for oneself; one that is public is refused.
+        dry_run: a new folder, into which all is written instead.
+        episodes: greedy ones, by which the policy is evaluated.
+
+    Raises MissingError before anything is prepared where there is no token, no right or no network,
+    RefusedError where a secret would go out, StorageError where the Hub does not take it.
+    """
+    warm_up()
+    from slm_lightning.lab.publish.sending import publish as send
+    from slm_lightning.tracking import Record
+
+    record = Record()
+    folder = None if dry_run is None else Path(dry_run)
+    return send(record, record.find(run), repo, branch, private, folder, episodes)

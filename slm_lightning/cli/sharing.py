@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from slm_lightning import output
+
 
 @click.command()
 @click.argument("run", metavar="RUN_ID")
@@ -21,3 +23,43 @@ def export(run, folder, checkpoint) -> None:
 
     api.export(run, folder, checkpoint)
     click.echo(f"{folder}: replay it by slm-lightning enjoy {folder}")
+
+
+@click.command()
+@click.argument("run", metavar="RUN_ID")
+@click.option("--repo", metavar="USER/NAME", help="Default: that of $SLM_HUB_REPO.")
+@click.option("--branch", help="Of the repository; default main.")
+@click.option("--private", is_flag=True, help="Make the repository one that only you see.")
+@click.option(
+    "--dry-run",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Write what would be uploaded into a new folder, and ask nobody.",
+)
+@click.option(
+    "--episodes",
+    type=click.IntRange(1, 1000),
+    default=10,
+    show_default=True,
+    help="By which the policy is evaluated.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print what was published as JSON.")
+def publish(run, repo, branch, private, dry_run, episodes, as_json) -> None:
+    """Upload a run to the HuggingFace Hub.
+
+    A session or a trial becomes a model repository, a search a dataset repository: weights, spec,
+    commit, versions, every recorded number, graphs, a recording, and a card that says how to replay
+    and repeat it. Needs a token (hf auth login, or $HF_TOKEN). Exits with 3 without one.
+    """
+    from slm_lightning import api
+
+    done = api.publish(run, repo, branch=branch, private=private, dry_run=dry_run, episodes=episodes)
+    for note in done.publication.notes:
+        click.echo(f"note: {note}", err=True)
+    if as_json:
+        click.echo(output.to_json(done.to_dict()))
+    elif done.address is None:
+        click.echo(f"{dry_run}: {len(done.publication.files)} files, and nothing was sent")
+    else:
+        click.echo(f"published: {done.url}")
+        click.echo(f"replay it  slm-lightning enjoy {done.address._replace(revision=None)}")

@@ -1,0 +1,24 @@
+"""Everything that knows the HuggingFace Hub: what is sent there, listed and fetched, and what may go
+wrong."""
+
+from slm_lightning.hub.address import SCHEME, Address, Entry, Kind, Listing, is_address
+from slm_lightning.hub.card import BEGIN, CARD, END, LIBRARY, Score, front_matter, merged
+from slm_lightning.hub.client import Hub, Settle
+
+__all__ = [
+    "BEGIN",
+    "CARD",
+    "END",
+    "LIBRARY",
+    "SCHEME",
+    "Address",
+    "Entry",
+    "Hub",
+    "Kind",
+    "Listing",
+    "Score",
+    "Settle",
+    "front_matter",
+    "is_address",
+    "merged",
+]

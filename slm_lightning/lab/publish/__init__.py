@@ -1,0 +1,1 @@
+"""Runs on their way to the HuggingFace Hub, and back."""
