@@ -2,13 +2,15 @@
 
 ``run(spec)`` trains and records, ``search(spec)`` finds the best setting, ``compare(one, other)`` says
 what their seeds show, ``load(run_id).act(obs)`` uses what was trained, ``reproduce(run_id)`` makes it
-again. The same verbs are commands: ``slm-lightning --help``.
+again, ``publish`` and ``pull`` hand it on. The same verbs are commands: ``slm-lightning --help``.
 """
 
 from slm_lightning.api import (
     compare,
     export,
     load,
+    publish,
+    pull,
     report,
     reproduce,
     resume,
@@ -22,6 +24,8 @@ __all__ = [
     "compare",
     "export",
     "load",
+    "publish",
+    "pull",
     "report",
     "reproduce",
     "resume",

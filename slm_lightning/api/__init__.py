@@ -2,7 +2,7 @@
 
 from slm_lightning.api.benchmarks import check_benchmark_pages, run_benchmark, write_benchmark_pages
 from slm_lightning.api.planning import Plan, prepare
-from slm_lightning.api.reading import compare, export, load, publish, report, reproduce, verify
+from slm_lightning.api.reading import compare, export, load, publish, pull, report, reproduce, verify
 from slm_lightning.api.running import Where, resume, run, search
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "load",
     "prepare",
     "publish",
+    "pull",
     "report",
     "reproduce",
     "resume",

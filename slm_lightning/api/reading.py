@@ -10,14 +10,19 @@ from slm_lightning.lab.running.local_engine import warm_up
 
 
 def load(run: str, checkpoint: Literal["best", "last"] = "best"):
-    """The trained policy of a run (id, prefix or name of a session or trial, or a folder from anywhere
-    that ``export`` wrote) as a :class:`slm_lightning.lab.replay.Policy`: ``load(run_id).act(obs)``.
+    """The trained policy of a run (id, prefix or name of a session or trial, a folder from anywhere
+    that ``export`` wrote, or ``hf://USER/NAME``) as a :class:`slm_lightning.lab.replay.Policy`:
+    ``load(run_id).act(obs)``.
 
-    Raises RefusedError for a folder from elsewhere that holds, or names, anything that could run.
+    Raises RefusedError for what is from elsewhere and holds, or names, anything that could run.
     """
     from slm_lightning.lab.replay import Policy, find_policy
     from slm_lightning.tracking import Record
 
+    if run.startswith("hf://"):
+        from slm_lightning.lab.publish.bringing import bundle_from
+
+        run = str(bundle_from(run))
     return Policy(find_policy(run, Record(), checkpoint))
 
 
@@ -65,8 +70,8 @@ def reproduce(
     ``here``, those of now), and compares it bit for bit. With ``commit``, ``run`` is a spec file, which
     is run with the code of that commit, recorded, and compared with an earlier run of both.
 
-    Returns a :class:`slm_lightning.lab.reproduce.reproduction.Reproduction`; None where there is no
-    earlier run.
+    ``hf://USER/NAME`` is pulled first. Returns a
+    :class:`slm_lightning.lab.reproduce.reproduction.Reproduction`; None where there is no earlier run.
     """
     from slm_lightning.lab.reproduce.reproduction import reproduce as make_again
     from slm_lightning.lab.reproduce.reproduction import reproduce_spec
@@ -74,6 +79,8 @@ def reproduce(
 
     if commit is not None:
         return reproduce_spec(Record(), Path(run), commit, device, say)
+    if run.startswith("hf://"):
+        run = pull(run, say=say)[0].run_id
     return make_again(Record(), run, here, device, say)
 
 
@@ -85,6 +92,20 @@ def verify(run: str, *, block: int | None = None, session: int = 0, device: str 
     from slm_lightning.tracking import Record
 
     return compute_again(Record(), run, block, session, device)
+
+
+def pull(pattern: str, *, say: Say = print):
+    """Takes published runs into the record: those of ``USER/NAME``, in which ``*`` stands for anything.
+    What is there already is not fetched again. Returns the :class:`slm_lightning.tracking.RunInfo` of
+    each.
+
+    Raises RefusedError where a repository holds, or names, anything that could run, IntegrityError
+    where its files are not those that were published; then nothing of it is recorded.
+    """
+    from slm_lightning.lab.publish.bringing import pull as take
+    from slm_lightning.tracking import Record
+
+    return take(Record(), pattern, say)
 
 
 def publish(

@@ -120,7 +120,7 @@ def resume(
     from slm_lightning.lab.search.experiment_result import recorded
     from slm_lightning.lab.search.storage import open_storage
     from slm_lightning.lab.trial import CHANGED, Trial
-    from slm_lightning.tracking import Record
+    from slm_lightning.tracking import ORIGIN, Record
 
     record = Record()
     record.sweep()
@@ -128,6 +128,11 @@ def resume(
     while info.parent is not None:
         info = record.get(info.parent)
     is_trial = info.kind == "trial"
+    if origin := info.tags.get(ORIGIN):
+        raise UsageError(
+            f"{info.name} was pulled from {origin}, without what a run goes on from",
+            f"run it yourself: slm-lightning reproduce {run}",
+        )
     if info.status == "FINISHED" and not extend and not (confirm and not is_trial):
         say(f"{info.name} is done: nothing to do")
         return Trial.recorded(info, record).result() if is_trial else recorded(info, record)
@@ -213,13 +218,16 @@ def _run(trial: Any, device: str, say: Say):
         try:
             for session, outcome in trial.outcomes.items():
                 bars.ended(session, outcome)
-            return trial.run(Where().engine(), bars.update, device, bars.ended)
+            result = trial.run(Where().engine(), bars.update, device, bars.ended)
         except BaseException as error:
             _note(error, trial.run_id)
             raise
         finally:
             bars.close()
             _say_what_waits(trial.record, say)
+    if result.status == "done" and trial.mode == "train":
+        _publish(trial.record, trial.run_id, say)
+    return result
 
 
 def _search(experiment: Any, engine: Any, device: str, say: Say):
@@ -239,7 +247,16 @@ def _search(experiment: Any, engine: Any, device: str, say: Say):
             watcher.close()
         result = close(experiment, stopped_by)
     _say_what_waits(experiment.record, say)
+    if result.status == "done":
+        _publish(experiment.record, experiment.run_id, say)
     return result
+
+
+def _publish(record: Any, run_id: str, say: Say) -> None:
+    """Where the environment says so, a run that is done goes to the Hub."""
+    from slm_lightning.lab.publish.sending import publish_by_itself
+
+    publish_by_itself(record, run_id, say)
 
 
 def _note(error: BaseException, run_id: str) -> None:

@@ -38,7 +38,7 @@ for command in (
     *(reading.enjoy, reading.list_, reading.show, reading.compare, reading.report, reading.ui),
     *(reproducing.reproduce, reproducing.verify),
     benchmarks.benchmark,
-    *(specs.validate, specs.schema, sharing.export, sharing.publish),
+    *(specs.validate, specs.schema, sharing.export, sharing.publish, sharing.pull),
     *(upkeep.sync, upkeep.doctor),
 ):
     cli.add_command(command)

@@ -26,7 +26,8 @@ from slm_lightning import output
 def enjoy(run, episodes, checkpoint, explore, seed, render, video, as_json) -> None:
     """Replay a trained policy.
 
-    RUN_ID is the id of a session, trial or search, the beginning of one, a name or a folder.
+    RUN_ID is the id of a session, trial or search, the beginning of one, a name, a folder, or
+    hf://USER/NAME for one that is published.
     """
     from slm_lightning import api
     from slm_lightning.errors import MissingError
@@ -69,9 +70,19 @@ def enjoy(run, episodes, checkpoint, explore, seed, render, video, as_json) -> N
     help="Default: experiments, and trials that are not part of one.",
 )
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True)
+@click.option("--remote", is_flag=True, help="What is published on the HuggingFace Hub instead.")
 @click.option("--json", "as_json", is_flag=True)
-def list_(kind, limit, as_json) -> None:
-    """List the runs of the record, newest first."""
+@click.argument("pattern", required=False)
+def list_(kind, limit, remote, as_json, pattern) -> None:
+    """List the runs of the record, newest first.
+
+    With --remote, those on the HuggingFace Hub whose USER/NAME fits PATTERN, by default one's own.
+    """
+    if remote:
+        _list_remote(pattern, limit, as_json)
+        return
+    if pattern:
+        raise click.UsageError("PATTERN goes with --remote")
     from slm_lightning.lab.wording import duration, number
     from slm_lightning.tracking import Record
 
@@ -100,6 +111,27 @@ def list_(kind, limit, as_json) -> None:
             ]
         )
     click.echo(output.columns(rows, elastic=(2, 6)))
+
+
+def _list_remote(pattern: str | None, limit: int, as_json: bool) -> None:
+    from slm_lightning.hub import Hub
+
+    hub = Hub()
+    found = hub.entries(pattern or f"{hub.user()}/*")[:limit]
+    if as_json:
+        click.echo(output.to_json([entry.to_dict() for entry in found]))
+        return
+    if not found:
+        click.echo(f"nothing found at {hub}; to publish: slm-lightning publish RUN_ID")
+        return
+    rows = [["repository", "mean reward", "tags", "changed"]]
+    for entry in found:
+        day = entry.changed.strftime("%Y-%m-%d") if entry.changed else ""
+        tags = ", ".join(entry.own_tags) + (", private" if entry.private else "")
+        rows.append([str(entry.address), entry.score, tags, day])
+    click.echo(output.columns(rows, elastic=(0, 2)))
+    click.echo("replay one  slm-lightning enjoy hf://USER/NAME")
+    click.echo("take it     slm-lightning pull USER/NAME")
 
 
 @click.command()

@@ -26,6 +26,25 @@ def export(run, folder, checkpoint) -> None:
 
 
 @click.command()
+@click.argument("pattern", metavar="PATTERN")
+@click.option("--json", "as_json", is_flag=True, help="Print the runs as JSON.")
+def pull(pattern, as_json) -> None:
+    """Take published runs into the record.
+
+    PATTERN is USER/NAME on the HuggingFace Hub, in which * stands for anything. The runs are then
+    listed, shown, compared, replayed and reproduced like any other; nothing that could run is taken.
+    """
+    from slm_lightning import api
+
+    runs = api.pull(pattern, say=lambda text: click.echo(text, err=True))
+    if as_json:
+        click.echo(output.to_json([output.brief(run) for run in runs]))
+        return
+    for run in runs:
+        click.echo(f"{run.name}: slm-lightning show {run.run_id[:8]}")
+
+
+@click.command()
 @click.argument("run", metavar="RUN_ID")
 @click.option("--repo", metavar="USER/NAME", help="Default: that of $SLM_HUB_REPO.")
 @click.option("--branch", help="Of the repository; default main.")

@@ -1,8 +1,8 @@
 """Everything that knows the HuggingFace Hub: what is sent there, listed and fetched, and what may go
 wrong."""
 
-from slm_lightning.hub.address import SCHEME, Address, Entry, Kind, Listing, is_address
-from slm_lightning.hub.card import BEGIN, CARD, END, LIBRARY, Score, front_matter, merged
+from slm_lightning.hub.address import LIBRARY, SCHEME, Address, Entry, Kind, Listing
+from slm_lightning.hub.card import BEGIN, CARD, END, Score, front_matter, merged
 from slm_lightning.hub.client import Hub, Settle
 
 __all__ = [
@@ -19,6 +19,5 @@ __all__ = [
     "Score",
     "Settle",
     "front_matter",
-    "is_address",
     "merged",
 ]

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from slm_lightning.errors import UsageError
 
 Kind = Literal["model", "dataset"]
 
 SCHEME = "hf://"
+LIBRARY = "slm-lightning"
+"""The Hub's name of the library, and the tag by which its repositories are found."""
+COMMON = (LIBRARY, "reinforcement-learning", "deep-reinforcement-learning", "model-index")
+"""Tags that say nothing of a repository among others of the lab."""
 
 
 class Address(NamedTuple):
@@ -55,7 +59,11 @@ class Entry(NamedTuple):
     changed: datetime | None
     private: bool
 
+    @property
+    def own_tags(self) -> list[str]:
+        """Tags that the Hub has not made up, and that not every repository of the lab has."""
+        return [tag for tag in self.tags if ":" not in tag and tag not in COMMON]
 
-def is_address(text: str) -> bool:
-    """Whether ``text`` means the Hub."""
-    return text.startswith(SCHEME)
+    def to_dict(self) -> dict[str, Any]:
+        changed = self.changed.isoformat() if self.changed else None
+        return {**self._asdict(), "address": str(self.address), "changed": changed}

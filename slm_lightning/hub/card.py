@@ -9,10 +9,8 @@ from typing import Any
 import yaml
 from huggingface_hub import DatasetCardData, EvalResult, ModelCardData, RepoCard
 
-from slm_lightning.hub.address import Kind
+from slm_lightning.hub.address import LIBRARY, Kind
 
-LIBRARY = "slm-lightning"
-"""The Hub's name of the library, and the tag by which its repositories are found."""
 CARD = "README.md"
 BEGIN, END = "<!-- slm-lightning: begin -->", "<!-- slm-lightning: end -->"
 """Around what the lab writes of a card; the rest is somebody else's, and stays."""

@@ -21,8 +21,8 @@ from huggingface_hub.utils import disable_progress_bars
 
 from slm_lightning.errors import MissingError, RefusedError, StorageError, UsageError
 from slm_lightning.foreign import look_over, look_over_names
-from slm_lightning.hub.address import Address, Entry, Listing
-from slm_lightning.hub.card import CARD, LIBRARY
+from slm_lightning.hub.address import LIBRARY, Address, Entry, Listing
+from slm_lightning.hub.card import CARD
 from slm_lightning.hub.faults import CLIENT, LOGIN, is_passing, told
 from slm_lightning.redact import redact
 
@@ -54,13 +54,14 @@ class Hub:
         """What a browser shows."""
         return f"{self}/{'datasets/' if address.kind == 'dataset' else ''}{address.repo}"
 
+    def user(self) -> str:
+        """Whose token there is. Raises MissingError."""
+        return self._whoami("the Hub")["name"]
+
     def check_access(self, repo: str) -> None:
         """Raises MissingError where there is no token, or one that may not write to ``repo``; asked
         before anything is prepared."""
-        if not get_token():
-            raise MissingError("there is no token for the Hub", LOGIN)
-        with told(str(self), repo, "sent to"):
-            me = self.api.whoami()
+        me = self._whoami(repo)
         token = me.get("auth", {}).get("accessToken", {})
         owners = [me["name"], *(group["name"] for group in me.get("orgs", []))]
         owner = repo.partition("/")[0]
@@ -157,6 +158,12 @@ class Hub:
         return sorted(
             found, key=lambda entry: entry.changed.timestamp() if entry.changed else 0, reverse=True
         )
+
+    def _whoami(self, repo: str) -> dict[str, Any]:
+        if not get_token():
+            raise MissingError("there is no token for the Hub", LOGIN)
+        with told(str(self), repo, "sent to"):
+            return self.api.whoami()
 
     def _look(self, address: Address) -> Listing:
         repo, kind, revision = address

@@ -23,7 +23,7 @@ from slm_lightning.errors import (
     SpecError,
     UsageError,
 )
-from slm_lightning.lab.bundle import open_bundle, read_weights
+from slm_lightning.lab.bundle import WEIGHTS, open_bundle, read_weights
 from slm_lightning.lab.report.findings import findings
 from slm_lightning.registry import REGISTRY
 from slm_lightning.rl.normalizers import Normalizers
@@ -36,6 +36,8 @@ from slm_lightning.tracking import RESOLVED, Record
 Which = Literal["best", "last"]
 TOGETHER = 32
 """Episodes that are played side by side where none is shown."""
+POLICY = "policy"
+"""The artifact with the bundle of a run that was brought from elsewhere."""
 VIDEO = "without a window: --video replay.mp4"
 GIF: dict[str, Any] = {
     "codec": "gif",
@@ -83,6 +85,9 @@ def find_policy(run: str, record: Record, which: Which = "best") -> Files:
         if not sessions:
             raise UsageError(f"no session of {info.name} has a score yet")
         info = max(sessions, key=lambda session: session.metrics["score"])
+    if which == "best" and f"{POLICY}/{WEIGHTS}" in record.artifacts(info.run_id):
+        bundle = open_bundle(record.download(info.run_id, POLICY))
+        return Files(info.name, *bundle, is_foreign=True, run_id=info.run_id)
     try:
         checkpoint = record.download(info.run_id, f"checkpoints/ckpt-{which}.ckpt")
     except UsageError:

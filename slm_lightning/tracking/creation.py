@@ -10,6 +10,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -61,15 +62,17 @@ class Creator(Reader, ABC):
         parent: str | None = None,
         tags: Mapping[str, str] | None = None,
         params: Mapping[str, Any] | None = None,
+        began: datetime | None = None,
     ) -> str:
-        """Starts a run below run ``parent`` and makes this process its owner. Returns its id.
+        """Starts a run below run ``parent``, now or as if it ``began`` then, and makes this process its
+        owner. Returns its id.
 
         ``params`` as ``flatten`` gives them. Raises ``StorageError``; but where a server is only away
         it does so for an ``experiment`` alone, which has to read what it has written.
         """
         marked: dict[str, str] = redact({**(tags or {}), "slm.kind": kind})
         texts = {as_name(k): _param(v) for k, v in redact(dict(params or {})).items()}
-        draft = Draft(experiment, name, parent, marked, texts)
+        draft = Draft(experiment, name, parent, marked, texts, began or datetime.now(UTC))
         if self.is_server:
             return self._begin_on_server(draft)
         if parent is None:

@@ -27,6 +27,8 @@ OURS = "tags.`slm.kind` IS NOT NULL"
 SCORE = "total_reward_ma"
 RESOLVED = "spec_resolved.json"
 """The artifact with the complete spec of a run."""
+ORIGIN = "slm.origin"
+"""Tag of a run that somebody else made: where it was brought from."""
 TABLE = "tables/metrics.csv"
 """The artifact with a session's rows, written when it ends."""
 

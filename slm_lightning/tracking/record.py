@@ -118,19 +118,22 @@ class Record(Creator):
         """Stores a file, or all files of a folder but hidden ones, below ``artifact_path``."""
         self._call(run_id, "log_artifacts", path=str(path), artifact_path=artifact_path)
 
-    def set_status(self, run_id: str, status: Status) -> None:
-        """``RUNNING`` again, or how and when the run ended."""
-        self._call(run_id, "set_status", status=status, at=time.time())
+    def set_status(self, run_id: str, status: Status, at: float | None = None) -> None:
+        """``RUNNING`` again, or how and when (``at``, Unix seconds; default now) the run ended."""
+        self._call(run_id, "set_status", status=status, at=time.time() if at is None else at)
 
-    def finish(self, run_id: str, status: Status, for_good: bool = False) -> int:
-        """Ends a run of this process: delivers everything, sets ``status`` and gives the run up. The
-        working folder of a run that is FINISHED, or over ``for_good``, is deleted once nothing waits in
-        it; others keep what they need to be resumed. Returns how many rows and calls still wait."""
+    def finish(
+        self, run_id: str, status: Status, for_good: bool = False, ended: float | None = None
+    ) -> int:
+        """Ends a run of this process, now or when it ``ended`` (Unix seconds): delivers everything,
+        sets ``status`` and gives the run up. The working folder of a run that is FINISHED, or over
+        ``for_good``, is deleted once nothing waits in it; others keep what they need to be resumed.
+        Returns how many rows and calls still wait."""
         folder = self._folder(run_id)
         self.deferred.discard(run_id)
         try:
             self.deliver(run_id, final=True)
-            self.set_status(run_id, status)
+            self.set_status(run_id, status, ended)
             pending = self.pending(run_id)
             if pending:  # a courier had the turn
                 pending = self.deliver(run_id, final=True)

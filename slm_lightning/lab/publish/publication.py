@@ -24,13 +24,11 @@ from slm_lightning.lab.report.findings import Findings, findings
 from slm_lightning.lab.report.importance import importances
 from slm_lightning.lab.report.verdict import verdict
 from slm_lightning.redact import holds_secret, redact
-from slm_lightning.tracking import RESOLVED, Record, RunInfo, flatten
+from slm_lightning.tracking import ORIGIN, RESOLVED, Record, RunInfo, flatten
 
 FORMAT = 1
 """Of publications; another number is another meaning of their files."""
 MANIFEST, RUNS, ROWS, WINNER = "publication.json", "record.json", "metrics.csv", "winner"
-ORIGIN = "slm.origin"
-"""Tag of a run that was brought from the Hub: the address and the commit."""
 CONTENTS = {
     VIDEO: "a greedy episode of the policy",
     WEIGHTS: "the policy and the statistics of its normalisers, the `ckpt-best` of its session",

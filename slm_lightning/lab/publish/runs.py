@@ -16,6 +16,8 @@ COMMIT, REMOTE = "mlflow.source.git.commit", "mlflow.source.git.repoURL"
 SPECS = ("spec.json", RESOLVED)
 PLACE = ["trial", "session"]
 """The first columns of the rows of many sessions: the numbers by which a session is found."""
+PUBLISHED = "slm.hub"
+"""Tag of a run: where it was published, or why it was not."""
 PUBLIC = ("slm.", COMMIT, "mlflow.source.git.branch", "mlflow.source.name")
 """Beginnings of the tags that are handed on; who ran it and where is nobody's business."""
 
@@ -41,10 +43,11 @@ def described(record: Record, run: RunInfo) -> dict[str, Any]:
         "parent": run.parent,
         "kind": run.kind,
         "name": run.name,
+        "experiment": run.experiment,
         "status": run.status,
         "start": run.start.isoformat(),
         "end": run.end.isoformat() if run.end else None,
-        "tags": {key: value for key, value in run.tags.items() if key.startswith(PUBLIC)},
+        "tags": {k: v for k, v in run.tags.items() if k.startswith(PUBLIC) and k != PUBLISHED},
         "params": run.params,
         "metrics": run.metrics,
         "specs": {name: read_json(record, run, name) for name in SPECS if name in files},

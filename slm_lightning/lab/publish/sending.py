@@ -14,6 +14,7 @@ from typing import Any
 from slm_lightning.errors import LabError, UsageError
 from slm_lightning.hub import CARD, Address, Hub, Settle, merged
 from slm_lightning.lab.publish.publication import MANIFEST, Publication, write
+from slm_lightning.lab.publish.runs import PUBLISHED
 from slm_lightning.redact import redact
 from slm_lightning.tracking import Record, RunInfo
 
@@ -21,8 +22,6 @@ Say = Callable[[str], None]
 
 REPO, PRIVATE = "SLM_HUB_REPO", "SLM_HUB_PRIVATE"
 """Environment variables: where runs are published by themselves, and whether only for oneself."""
-PUBLISHED = "slm.hub"
-"""Tag of a run: where it was published, or why it was not."""
 EPISODES = 10
 """Greedy episodes by which a policy is evaluated."""
 NOWHERE = Address("USER/NAME")

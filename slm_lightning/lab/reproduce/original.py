@@ -12,7 +12,7 @@ import pandas as pd
 from slm_lightning.errors import UsageError
 from slm_lightning.lab.changes import Recorded
 from slm_lightning.provenance import NONE
-from slm_lightning.tracking import RESOLVED, Record, RunInfo
+from slm_lightning.tracking import ORIGIN, RESOLVED, Record, RunInfo
 
 DOUBTS = {
     "approximate": "its environment did not repeat itself when it was looked at",
@@ -56,6 +56,8 @@ class Original:
     doubt: str
     """Why its numbers need not come again; empty where they must."""
     sessions: dict[Place, RunInfo]
+    origin: str
+    """Where it was brought from; empty where it was made here."""
 
     @classmethod
     def of(cls, record: Record, run: RunInfo) -> Original:
@@ -88,6 +90,7 @@ class Original:
             confirm=int(run.tags.get("slm.confirm", 0)),
             doubt=doubt_of(run),
             sessions=sessions_of(record, run),
+            origin=run.tags.get(ORIGIN, ""),
         )
 
 

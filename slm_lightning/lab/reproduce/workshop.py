@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from slm_lightning.errors import IntegrityError
+from slm_lightning.errors import IntegrityError, RefusedError
 from slm_lightning.lab.changes import OURS, Change
 from slm_lightning.lab.reproduce.checkout import PACKAGE, checkout
 from slm_lightning.lab.reproduce.original import Original
@@ -28,7 +28,7 @@ class Workshop:
     def lab(self, *arguments: str, root: Path | None = None) -> int:
         """Runs ``slm-lightning`` with these arguments and its record in ``root`` (default: where that
         of this process is), and returns its exit code. Its result is not printed."""
-        environment = dict(os.environ)
+        environment = {**os.environ, "SLM_HUB_REPO": ""}  # a repetition is nothing to publish
         if root is not None:
             environment |= {"SLM_MLRUNS": str(root), "SLM_STORAGE": "", "MLFLOW_TRACKING_URI": ""}
         if self.code is not None:
@@ -60,8 +60,13 @@ def workshop(original: Original, packages: Sequence[Change], folder: Path) -> It
 
     The recorded commit is that of this package where git tracks it, else that of the user's own
     project; this package then is one of the packages. Raises IntegrityError where its uncommitted
-    changes were not recorded.
+    changes were not recorded, RefusedError where they are those of somebody else.
     """
+    if original.origin and original.diff:
+        raise RefusedError(
+            f"{original.name} had uncommitted changes, which are code of {original.origin}",
+            f"read them in {original.diff}, apply them in a clone of your own, and add --here",
+        )
     if not original.whole:
         raise IntegrityError(
             f"{original.name} had uncommitted changes that were too many to record, or held secrets",
