@@ -10,7 +10,7 @@ import sqlite3
 import sys
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +35,7 @@ from slm_lightning.spec.model import AgentSpec, EnvParams, MetaParams, Spec
 if TYPE_CHECKING:
     from slm_lightning.lab.result import Result
     from slm_lightning.tracking import Record
+    from tests.hub.repositories import FakeHub
     from tests.support import Lab
 
 if threading.current_thread() is threading.main_thread():
@@ -145,6 +146,14 @@ def finished_record(finished: Result, finished_root: Path, monkeypatch: pytest.M
 
     monkeypatch.setenv("SLM_MLRUNS", str(finished_root))
     return Record()
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
+    """A server that speaks as the HuggingFace Hub does, at which a user is logged in."""
+    from tests.hub.account import logged_in
+
+    yield from logged_in(tmp_path, monkeypatch)
 
 
 @pytest.fixture

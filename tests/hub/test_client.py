@@ -9,8 +9,8 @@ import pytest
 
 from slm_lightning.errors import LabError, MissingError, RefusedError, StorageError, UsageError
 from slm_lightning.hub import Address, Hub
-from tests.hub.conftest import READER, WRITER
-from tests.hub.fake_hub import FakeHub
+from tests.hub.account import READER, WRITER
+from tests.hub.repositories import FakeHub
 
 CARD = "---\ntags:\n- slm-lightning\n---\nours\n"
 HERE = Address("me/policy", "model")

@@ -24,6 +24,7 @@ from slm_lightning.lab.report.findings import Findings, findings
 from slm_lightning.lab.report.importance import importances
 from slm_lightning.lab.report.verdict import verdict
 from slm_lightning.redact import holds_secret, redact
+from slm_lightning.spec.blanks import refuse_blanks
 from slm_lightning.tracking import ORIGIN, RESOLVED, Record, RunInfo, flatten
 
 FORMAT = 1
@@ -64,7 +65,8 @@ def write(record: Record, run: RunInfo, folder: Path, address: Address, episodes
     of an experiment, the data with the policy of its winner.
 
     Raises UsageError where it has no policy yet or was brought from the Hub, RefusedError where the
-    policy needs code, or where a file of the record holds a secret; then nothing is left behind.
+    policy needs code or a file of the record holds a secret, SpecError where its spec was recorded
+    without one; then nothing is left behind.
     """
     if ORIGIN in run.tags:
         raise UsageError(f"{run.name} is published already", f"it was pulled from {run.tags[ORIGIN]}")
@@ -99,11 +101,13 @@ class _Writer:
         self.notes: list[str] = []
 
     def write(self, episodes: int) -> Publication:
+        self._write_records()
+        self._refuse_secrets()
+        refuse_blanks(json.loads((self.bundle / RESOLVED).read_text(encoding="utf-8")))
         played = play(self.bundle, episodes, self.folder, self.trial.name)
         if played.unseen:
             self.notes.append(f"no recording: {played.unseen}")
         write_results(played, {"checkpoint": "ckpt-best", "frame": self.about["frame"]}, self.folder)
-        self._write_records()
         pictures = self._draw()
         facts = Facts(
             run=self.run,
@@ -142,11 +146,14 @@ class _Writer:
         """Draws the graphs, the most telling first, and returns their names; none without a browser."""
         table = gathered(self.record, self.sessions)
         tables = number_tables(table, self.sessions)
-        title = f"{self.trial.name} · {self.trial.tags['slm.env']}"
+        environment = self.trial.tags["slm.env"]
         index = [each.run_id for each in self.sessions].index(self.session.run_id)
         planned = int(self.trial.params.get("meta.max_session", len(tables)))
-        figures = {"session": graphs.session_graph(tables[index], f"{self.session.name} · {title}")}
+        figures = {
+            "session": graphs.session_graph(tables[index], f"{self.session.name} · {environment}")
+        }
         if self.run.kind != "session":
+            title = f"{self.trial.name} · {environment}"
             figures = {"trial": graphs.trial_graph(tables, title, planned), **figures}
         if self.found and self.found.is_drawable:
             figures = {"experiment": _experiment_graph(self.found), **figures}

@@ -1,4 +1,4 @@
-"""What the tests of the Hub share: a server that speaks as it does, and nobody's own settings."""
+"""What the tests of the Hub share: a server that speaks as it does, and a user."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import pytest
 from huggingface_hub import constants
 
 from slm_lightning.hub import client
-from tests.hub.fake_hub import FakeHub, fake_hub
+from tests.hub.fake_hub import fake_hub
+from tests.hub.repositories import FakeHub
 
 WRITER, READER = "hf_writerwriterwriter", "hf_readerreaderreader"
 
 
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
+def logged_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
     """A Hub at which ``me`` is logged in; its client waits for nothing and keeps its files apart."""
     for name in [name for name in os.environ if name.startswith(("HF_", "HUGGING"))]:
         monkeypatch.delenv(name)

@@ -1,0 +1,179 @@
+"""From the Hub back: into an empty record, with the same numbers; and nothing that could run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from slm_lightning import compare, load, publish, pull
+from slm_lightning.errors import RefusedError
+from slm_lightning.lab.reproduce.original import Original
+from slm_lightning.lab.reproduce.workshop import workshop
+from slm_lightning.tracking import Record
+from tests.hub.repositories import FakeHub
+from tests.support import Lab
+
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
+
+@pytest.fixture(scope="module")
+def repository(finished: Any, finished_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What is published of the finished trial."""
+    folder = tmp_path_factory.mktemp("publication") / "repository"
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("SLM_MLRUNS", str(finished_root))
+        monkeypatch.setattr("slm_lightning.lab.graphs.write_png", lambda figs: False)
+        publish("tiny_t0", dry_run=folder, episodes=1)
+    return folder
+
+
+@pytest.fixture
+def files(repository: Path) -> dict[str, bytes]:
+    found = (path for path in repository.rglob("*") if path.is_file())
+    return {path.relative_to(repository).as_posix(): path.read_bytes() for path in found}
+
+
+def test_it_comes_back_with_the_same_numbers(
+    hub: FakeHub, files: dict[str, bytes], record: Record, finished_root: Path, lab: Lab
+) -> None:
+    hub.add("me/policy", files)
+    answer = lab("pull", "me/policy", "--json")
+    assert answer.code == 0, answer.err
+    (told,) = json.loads(answer.out)
+    trial, origin = record.get(told["run_id"]), Record(finished_root)
+    before = origin.find("tiny_t0")
+    assert (trial.status, trial.metrics) == ("FINISHED", before.metrics)
+    assert abs((trial.start - before.start).total_seconds()) < 0.01 and trial.end == before.end
+    assert trial.tags["slm.origin"].startswith("hf://me/policy@")
+    for mine, theirs in zip(record.children(trial.run_id), origin.children(before.run_id)):
+        assert mine.metrics.items() >= {k: theirs.metrics[k] for k in ("score", "strength")}.items()
+        histories = [record.history(mine.run_id), origin.history(theirs.run_id)]
+        pd.testing.assert_frame_equal(*histories, check_exact=True)
+    assert "bit" not in answer.err
+    assert lab("pull", "hf://me/policy", "--json").out == answer.out
+    assert len(record.top(None)) == 1
+
+
+def test_it_is_replayed_compared_and_not_gone_on_with(
+    hub: FakeHub, files: dict[str, bytes], record: Record, repository: Path, lab: Lab
+) -> None:
+    hub.add("me/policy", files)
+    returns = load(str(repository)).play(3).tolist()
+    answer = lab("enjoy", "hf://me/policy", "--episodes", 3, "--json")
+    assert answer.code == 0, answer.err
+    played = json.loads(answer.out)
+    assert (played["name"], played["returns"]) == ("policy", returns)
+    assert not record.top(None)
+    (run,) = pull("*/pol*", say=lambda text: None)
+    assert load(run.run_id).play(3).tolist() == returns
+    hub.add("lab/other", files)
+    (other,) = pull("lab/other", say=lambda text: None)
+    compared = compare(f"mine={run.run_id}", f"theirs={other.run_id}")
+    assert [len(each.seeds) for each in compared.contenders] == [2, 2]
+    for command in (("resume",), ("publish", "--dry-run", "somewhere")):
+        answer = lab(command[0], run.run_id, *command[1:])
+        assert (answer.code, answer.out) == (2, "") and "pulled from hf://me/policy@" in answer.err
+
+
+def test_a_dataset_brings_the_policy_of_its_winner(
+    hub: FakeHub, files: dict[str, bytes], repository: Path
+) -> None:
+    bundle = ("policy.safetensors", "spec_resolved.json", "bundle.json")
+    hub.add("me/search", {f"winner/{name}": files[name] for name in bundle}, kind="dataset")
+    assert load("hf://me/search").play(2).tolist() == load(str(repository)).play(2).tolist()
+
+
+def test_the_changes_of_others_are_not_applied(
+    hub: FakeHub, files: dict[str, bytes], record: Record, tmp_path: Path
+) -> None:
+    hub.add("me/policy", sealed({**files, "provenance/git.diff": b"+import os\n"}))
+    (run,) = pull("me/policy", say=lambda text: None)
+    original = Original.of(record, run)
+    assert original.diff and original.diff.read_text() == "+import os\n"
+    refused = pytest.raises(RefusedError, match="uncommitted changes, which are code of hf://me/pol")
+    with refused, workshop(original, [], tmp_path / "shop"):
+        pytest.fail("it was opened")
+
+
+def sealed(files: dict[str, bytes]) -> dict[str, bytes]:
+    """The same with a manifest that fits."""
+    manifest = json.loads(files["publication.json"])
+    hashes = {k: hashlib.sha256(v).hexdigest() for k, v in files.items() if k != "publication.json"}
+    return {**files, "publication.json": json.dumps({**manifest, "files": hashes}).encode()}
+
+
+def changed(
+    files: dict[str, bytes], change: Callable[[list[dict[str, Any]]], None]
+) -> dict[str, bytes]:
+    """The same with other runs in ``record.json``."""
+    data = json.loads(files["record.json"])
+    change(data["runs"])
+    return sealed({**files, "record.json": json.dumps(data).encode()})
+
+
+def _code(runs: list[dict[str, Any]]) -> None:
+    runs[0]["specs"]["spec_resolved.json"]["env"]["entry_point"] = "os:system"
+
+
+HOSTILE: dict[str, tuple[int, Callable[[dict[str, bytes]], dict[str, bytes]]]] = {
+    "a spec that names code": (8, lambda f: changed(f, _code)),
+    "a pickle beside": (8, lambda f: {**f, "extra/model.pt": b""}),
+    "a damaged table": (7, lambda f: {**f, "metrics.csv": f["metrics.csv"] + b"1"}),
+    "a file less": (7, lambda f: {k: v for k, v in f.items() if k != "record.json"}),
+    "no manifest": (2, lambda f: {k: v for k, v in f.items() if k != "publication.json"}),
+    "a manifest of nothing": (7, lambda f: {**f, "publication.json": b"[" * 100_000}),
+    "an option for a commit": (
+        7,
+        lambda f: changed(f, lambda r: r[0]["tags"].update({"mlflow.source.git.commit": "--help"})),
+    ),
+    "a number that is none": (
+        7, lambda f: changed(f, lambda r: r[1]["tags"].update({"slm.session": "../1"}))
+    ),
+    "another kind of run": (7, lambda f: changed(f, lambda r: r[0].update(kind="model"))),
+    "runs that hang nowhere": (7, lambda f: changed(f, lambda r: r[1].update(parent="0" * 32))),
+    "no runs": (7, lambda f: changed(f, lambda r: r.clear())),
+    "packages from elsewhere": (
+        7, lambda f: sealed({**f, "provenance/requirements.txt": b"torch @ http://evil/torch.whl"})
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_what_is_refused(
+    hub: FakeHub, files: dict[str, bytes], lab: Lab, empty_record: Path, tmp_path: Path, what: str
+) -> None:
+    code, spoil = HOSTILE[what]
+    hub.add("evil/policy", spoil(files))
+    answer = lab("pull", "evil/policy")
+    assert (answer.code, answer.out) == (code, ""), answer.err
+    assert answer.err.startswith("error: ") and "not foreseen" not in answer.err
+    assert not (tmp_path / "mlruns" / "mlflow.db").exists()
+
+
+def test_a_terminal_gets_no_orders(
+    hub: FakeHub, files: dict[str, bytes], record: Record, lab: Lab
+) -> None:
+    hub.add("evil/policy", changed(files, lambda runs: runs[0].update(name="nice\x1b[2Jname")))
+    answer = lab("pull", "evil/policy")
+    assert answer.code == 0 and "\x1b" not in answer.out + answer.err
+    assert [run.name for run in record.top(None)] == ["nice[2Jname"]
+
+
+def test_half_of_it_is_nothing(
+    hub: FakeHub, files: dict[str, bytes], record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.add("me/policy", files)
+    with monkeypatch.context() as broken:
+        broken.setattr("slm_lightning.lab.publish.importing._Taking._end", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            pull("me/policy", say=lambda text: None)
+    assert not record.top(None) and not list(record.root.glob("runs/*"))
+    shutil.rmtree(record.root / "artifacts", ignore_errors=True)
+    assert pull("me/policy", say=lambda text: None)[0].status == "FINISHED"
