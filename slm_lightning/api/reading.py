@@ -48,14 +48,17 @@ def compare(*runs: str, metric: str = "score"):
     return compare_runs(runs, Record(), metric)
 
 
-def report(run: str):
-    """Analyses a search again, from the record alone, and records its page. Returns a
-    :class:`slm_lightning.lab.report.experiment_page.Report`."""
-    from slm_lightning.lab.report.experiment_page import write_report
+def report(run: str, base: str | Path | None = None):
+    """Writes the text of a result pull request for a trial or a search, from the record alone, and
+    stores it with the run; a search is analysed again before, and its page stored too. ``base`` is the
+    spec file that a trial's settings are compared with, default that of its command.
+
+    Returns a :class:`slm_lightning.lab.report.reported.Reported`.
+    """
+    from slm_lightning.lab.report.reported import write
     from slm_lightning.tracking import Record
 
-    record = Record()
-    return write_report(record, record.find(run).run_id)
+    return write(Record(), run, None if base is None else Path(base))
 
 
 def reproduce(

@@ -209,12 +209,18 @@ def compare(runs, metric, html, png, as_json) -> None:
 
 @click.command()
 @click.argument("run", metavar="RUN_ID")
+@click.option("--base", type=click.Path(path_type=Path), metavar="SPEC",
+              help="The spec that a trial is compared with; default that of its command.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
-def report(run, as_json) -> None:
-    """Analyse a search again, from the record alone, and write its page."""
+def report(run, base, as_json) -> None:
+    """Write the text of a result pull request; of a search also its page.
+
+    All from the record alone: what was to be shown, settings, scores with intervals, graphs, and the
+    commands that repeat it. Both are stored with the run.
+    """
     from slm_lightning import api
 
-    written = api.report(run)
+    written = api.report(run, base)
     click.echo(output.to_json(written.to_dict()) if as_json else output.paragraphs(written.text))
 
 

@@ -302,6 +302,8 @@ class MetaParams(SpecModel):
     """Early stopping of a search's settings by their frames, as SLM Lab's specs write it."""
     seed: Annotated[Int, Field(ge=0, lt=2**63)] = 0
     """Root of every random draw."""
+    hypothesis: str = ""
+    """What the experiment is to show; its report begins with it."""
 
     @property
     def sessions(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from slm_lightning.errors import LabError, LockedError, StorageError
@@ -17,6 +17,7 @@ from slm_lightning.lab.result import Result
 from slm_lightning.lab.running.job import Job, Outcome, Reached, Status
 from slm_lightning.lab.running.launch import Engine, Launcher
 from slm_lightning.lab.trial import CHANGED, Trial
+from slm_lightning.provenance import Provenance
 from slm_lightning.spec.blanks import refuse_blanks
 from slm_lightning.tracking import Courier, Record, RunInfo
 
@@ -114,7 +115,7 @@ class Execution:
         check(row.spec)
         device_of(row.spec, 0, self.device)
         check_disk(row.spec, self.record.root)
-        trial = self._reopened(run) if run else Trial.create(row.raw, row.spec, self.record)
+        trial = self._reopened(run) if run else self._created(row)
         jobs = trial.jobs(self.device)
         self.open |= {job.folder: (row, trial) for job in jobs}
         self.courier.add(*(trial.session_ids[s] for s in trial.todo))
@@ -133,6 +134,11 @@ class Execution:
         if found and ended(found[0]) not in SETTLED:
             return "interrupted", found[0]
         return "missing", None
+
+    def _created(self, row: Row) -> Trial:
+        """A new trial, recorded with the command that runs it by itself."""
+        provenance = replace(Provenance.collect(), command=row.command)
+        return Trial.create(row.raw, row.spec, self.record, provenance=provenance)
 
     def _reopened(self, run: RunInfo) -> Trial:
         if changes(run, self.record):

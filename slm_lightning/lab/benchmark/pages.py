@@ -8,7 +8,6 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 
-from slm_lightning.lab.benchmark import markdown
 from slm_lightning.lab.benchmark.picture import draw, is_drawn, multi_trial_graph
 from slm_lightning.lab.benchmark.results import (
     Trials,
@@ -21,6 +20,7 @@ from slm_lightning.lab.benchmark.results import (
 )
 from slm_lightning.lab.benchmark.sets import BenchmarkSet, Row
 from slm_lightning.lab.benchmark.standing import Environment, environments
+from slm_lightning.lab.benchmark.text import RECORD, environment_page, overview, picture
 from slm_lightning.tracking import Record
 
 OVERVIEW = "README.md"
@@ -33,15 +33,14 @@ def collect(sets: Sequence[BenchmarkSet], folder: Path, record: Record) -> list[
     return [
         row
         for row in _rows(sets)
-        if (run := trials.result(row))
-        and write(from_record(record, run), row, folder / markdown.RECORD)
+        if (run := trials.result(row)) and write(from_record(record, run), row, folder / RECORD)
     ]
 
 
 def write_pages(sets: Sequence[BenchmarkSet], folder: Path) -> tuple[list[Path], bool]:
     """Writes the pages and their pictures into ``folder``, from the compact record that lies there.
     Returns which texts are new, and whether the pictures could be drawn."""
-    found = environments(sets, folder / markdown.RECORD)
+    found = environments(sets, folder / RECORD)
     texts = _texts(sets, found, folder)
     written = [path for path, text in texts.items() if write_text(path, text)]
     return written, draw(_figures(found, folder))
@@ -49,7 +48,7 @@ def write_pages(sets: Sequence[BenchmarkSet], folder: Path) -> tuple[list[Path],
 
 def disagreements(sets: Sequence[BenchmarkSet], folder: Path, record: Record) -> list[str]:
     """Where pages, compact record and, of the runs that it has, ``record`` differ: a line for each."""
-    found = environments(sets, folder / markdown.RECORD)
+    found = environments(sets, folder / RECORD)
     return [
         *_of_record(sets, folder, record),
         *(line for path, text in _texts(sets, found, folder).items() for line in _of_page(path, text)),
@@ -67,12 +66,12 @@ def _of_record(sets: Sequence[BenchmarkSet], folder: Path, record: Record) -> It
         run = trials.result(row)
         if run is None:
             continue
-        kept = read(row, folder / markdown.RECORD)
+        kept = read(row, folder / RECORD)
         if kept is None or kept.run_id != run.run_id:
             yield f"{row.id}: run {run.run_id[:8]} is newer than what the pages are made of"
             continue
         for suffix, text in from_record(record, run).files().items():
-            path = place(row, folder / markdown.RECORD, suffix)
+            path = place(row, folder / RECORD, suffix)
             if line := _parted(path.read_text(encoding="utf-8"), text):
                 yield f"{path}:{line}: not what run {run.run_id[:8]} recorded"
 
@@ -96,10 +95,10 @@ def _texts(
     sets: Sequence[BenchmarkSet], found: dict[str, Environment], folder: Path
 ) -> dict[Path, str]:
     pages = {
-        folder / f"{slug(name)}.md": markdown.environment_page(environment, folder)
+        folder / f"{slug(name)}.md": environment_page(environment, folder)
         for name, environment in found.items()
     }
-    return {folder / OVERVIEW: markdown.overview(sets, found), **pages}
+    return {folder / OVERVIEW: overview(sets, found), **pages}
 
 
 def _figures(found: dict[str, Environment], folder: Path) -> dict[Path, go.Figure]:
@@ -107,7 +106,7 @@ def _figures(found: dict[str, Environment], folder: Path) -> dict[Path, go.Figur
     for name, environment in found.items():
         results = {e.row.label: e.result for e in environment.entries if e.result}
         if results:
-            path = folder / markdown.picture(name)
+            path = folder / picture(name)
             figures[path] = multi_trial_graph(name, results, environment.target)
     return figures
 

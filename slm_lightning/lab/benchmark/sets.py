@@ -18,9 +18,9 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from slm_lightning.errors import Problem, SpecError, UsageError
-from slm_lightning.lab.baselines import arguments_of, registered_name
 from slm_lightning.lab.preflight import with_one_round
-from slm_lightning.redact import conceal
+from slm_lightning.lab.report.known_scores import algorithm_of, environment_of
+from slm_lightning.redact import conceal, redact_arguments
 from slm_lightning.registry import REGISTRY
 from slm_lightning.spec.base import SpecModel
 from slm_lightning.spec.load import RawSpec, load_spec, read_specs, variables_in
@@ -31,15 +31,6 @@ from slm_lightning.spec.wording import dotted
 
 SETS = Path("benchmarks/sets")
 """Where a repository keeps its sets."""
-NAMES = {
-    "ActorCritic": "A2C",
-    "DoubleDQN": "DDQN",
-    "PPOSIL": "PPO+SIL",
-    "QRDQN": "QR-DQN",
-    "Reinforce": "REINFORCE",
-    "SoftActorCritic": "SAC",
-}
-"""What papers and SLM Lab's tables call an algorithm, where a spec calls it otherwise."""
 SAYS_NOTHING = ("max_trial", "search", "search_resources", "search_scheduler", "hypothesis")
 """Keys of section ``meta`` that change no number of a trial."""
 
@@ -79,17 +70,13 @@ class Row:
 
     @cached_property
     def environment(self) -> str:
-        """The environment's name and its arguments; one name where Gymnasium knows both by one."""
-        return registered_name(self.spec.env.name, arguments_of(self.spec.env))
+        """The environment, as the pages call it."""
+        return environment_of(self.spec.to_dict())
 
     @cached_property
     def label(self) -> str:
         """The algorithm, as the pages call it."""
-        if self.params.label:
-            return self.params.label
-        algorithm = self.spec.agent.algorithm.name
-        prioritized = self.spec.agent.memory.name == "PrioritizedReplay"
-        return NAMES.get(algorithm, algorithm) + "+PER" * prioritized
+        return self.params.label or algorithm_of(self.spec.to_dict())
 
     @property
     def id(self) -> str:
@@ -103,14 +90,14 @@ class Row:
 
     @property
     def command(self) -> str:
-        """What runs it by hand."""
+        """What runs it by itself, without secrets."""
         given = self.params
         words = ["slm-lightning", "run", given.spec, *([given.name] if given.name else [])]
         for name, value in given.variables.items():
             words += ["-s", f"{name}={value}"]
         for path, value in given.overrides.items():
             words += ["--set", f"{path}={value if isinstance(value, str) else json.dumps(value)}"]
-        return shlex.join(words)
+        return shlex.join(redact_arguments(words))
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import Any
 
 from slm_lightning.errors import UsageError
 from slm_lightning.lab.baselines import reward_threshold
-from slm_lightning.lab.report.known_scores import best_known
+from slm_lightning.lab.report.known_scores import best_known, environment_of
 from slm_lightning.lab.wording import number
 from slm_lightning.spec.dimension import fingerprint
 from slm_lightning.spec.search_params import Direction, SearchParams
@@ -254,12 +254,13 @@ def _goals(env: Mapping[str, Any], search: SearchParams) -> Iterable[Goal]:
     if env.get("entry_point"):
         return  # an environment of the user's own, whatever its name
     score = "eval_score" if metric == "eval_score" else "score"
-    threshold = reward_threshold(env["name"])
+    environment = environment_of({"env": env})
+    threshold = reward_threshold(environment)
     if search.target is None and threshold is not None and len(search.objectives) == 1:
         yield Goal("target", threshold, score, "maximize", "Gymnasium's reward threshold")
     if len(search.objectives) > 1:
         return
-    if known := best_known(env["name"]):
+    if known := best_known(environment):
         source = f"{known.algorithm} in SLM Lab, {number(known.frames, 12)} frames"
         yield Goal("best known score", known.score, "score", "maximize", source)
 

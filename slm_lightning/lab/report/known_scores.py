@@ -8,13 +8,27 @@ nothing: returns below the least that a match of Tennis can bring, and returns o
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from slm_lightning.lab.baselines import arguments_of, registered_name
+from slm_lightning.spec.model import EnvParams
 
 TABLE = Path(__file__).with_name("known_scores.csv")
 LEAST = {"ALE/Tennis-v5": -24.0}
 """Returns below which a score is an error of bookkeeping."""
+
+NAMES = {
+    "ActorCritic": "A2C",
+    "DoubleDQN": "DDQN",
+    "PPOSIL": "PPO+SIL",
+    "QRDQN": "QR-DQN",
+    "Reinforce": "REINFORCE",
+    "SoftActorCritic": "SAC",
+}
+"""What papers and SLM Lab's tables call an algorithm, where a spec calls it otherwise."""
 
 
 class KnownScore(NamedTuple):
@@ -33,6 +47,19 @@ def best_known(environment: str) -> KnownScore | None:
 def target_of(environment: str) -> float | None:
     """The score that SLM Lab asked for in ``environment``; None where it asked for none."""
     return _targets().get(environment)
+
+
+def environment_of(spec: Mapping[str, Any]) -> str:
+    """What tables call the environment of a resolved spec: its name and its arguments, or one name
+    where Gymnasium knows both by one."""
+    env = EnvParams.model_validate(spec["env"])
+    return registered_name(env.name, arguments_of(env))
+
+
+def algorithm_of(spec: Mapping[str, Any]) -> str:
+    """What tables call the algorithm of a resolved spec."""
+    name, memory = spec["agent"]["algorithm"]["name"], spec["agent"]["memory"]["name"]
+    return NAMES.get(name, name) + "+PER" * (memory == "PrioritizedReplay")
 
 
 @cache

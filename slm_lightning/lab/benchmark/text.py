@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import html
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from slm_lightning.lab.benchmark.results import RowResult, slug
 from slm_lightning.lab.benchmark.sets import BenchmarkSet
 from slm_lightning.lab.benchmark.standing import Entry, Environment
+from slm_lightning.lab.markdown import block, mean, plain, table
 from slm_lightning.lab.report.published import web_page
 from slm_lightning.lab.reproduce.original import DOUBTS
-from slm_lightning.lab.wording import count, duration, interval, number
+from slm_lightning.lab.wording import count, duration, number
 from slm_lightning.provenance import NONE
 from slm_lightning.tracking import flatten
 
@@ -62,7 +62,7 @@ def overview(sets: Sequence[BenchmarkSet], environments: Mapping[str, Environmen
             for label in labels
         ]
         lines += ["", f"## {plain(each.title)}", "", *table(head, cells)]
-        lines += ["", *_block([f"slm-lightning benchmark run {each.path.as_posix()}"])]
+        lines += ["", *block([f"slm-lightning benchmark run {each.path.as_posix()}"])]
     return "\n".join(lines) + "\n"
 
 
@@ -71,27 +71,10 @@ def picture(environment: str) -> str:
     return f"images/{slug(environment)}.png"
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """A table of Markdown; its cells are Markdown too."""
-    lines = [head, ["---"] * len(head), *rows]
-    return [f"| {' | '.join(line)} |" for line in lines]
-
-
-def plain(text: str) -> str:
-    """Text that Markdown shows as it is, in a table too."""
-    return html.escape(" ".join(text.split()), quote=False).replace("|", "\\|")
-
-
 def commit(result: RowResult) -> str:
     """The code of a result, in short."""
     short = result.commit if result.commit == NONE else result.commit[:10]
     return f"`{short}`{' + changes' if result.dirty else ''}"
-
-
-def mean(scalars: Mapping[str, float], metric: str, mark: str = "") -> str:
-    """A metric of a trial with its interval; ``mark`` around the mean."""
-    bounds = interval(scalars[f"{metric}_ci_low"], scalars[f"{metric}_ci_high"])
-    return f"{mark}{number(scalars[metric])}{mark}" + (f" ({bounds})" if bounds else "")
 
 
 def _about(environment: Environment) -> list[str]:
@@ -216,7 +199,3 @@ def _cell(entry: Entry | None) -> str:
     score = f"**{score}**" if entry.beside in ("above", "higher") else score
     mark = {True: " ✓", False: " ✗", None: ""}[entry.reached]
     return score + mark
-
-
-def _block(commands: Sequence[str]) -> list[str]:
-    return ["```sh", *commands, "```"]
