@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from lightning import Trainer
 
@@ -60,13 +59,3 @@ class Rungs(AfterRound):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.passed, self.missed = state["passed"], state["missed"]
-
-
-def at_frames(table: pd.DataFrame, metric: str, frames: Sequence[int]) -> dict[int, float]:
-    """``metric`` of a session's record at each of ``frames``: in the first row from there on that has a
-    value. Frames behind which there is none are left out."""
-    if metric not in table:
-        return {}
-    known = table.dropna(subset=metric)
-    rows = {frame: known.loc[known["frame"] >= frame, metric] for frame in frames}
-    return {frame: float(values.iloc[0]) for frame, values in rows.items() if len(values)}

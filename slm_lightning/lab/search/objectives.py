@@ -7,8 +7,7 @@ import math
 from slm_lightning.errors import UsageError
 from slm_lightning.lab.analysis import SESSION_SCALARS, TRIAL_SCALARS
 from slm_lightning.lab.result import Result, SessionResult
-from slm_lightning.lab.running.rungs import at_frames
-from slm_lightning.lab.search.pruning import rung_frames, watched
+from slm_lightning.lab.search.pruning import at_frames, rung_frames, watched
 from slm_lightning.lab.search.study import Ended
 from slm_lightning.lab.trial import Trial
 from slm_lightning.spec.model import Spec

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from slm_lightning.lab.running.job import Rung
 from slm_lightning.spec.model import Spec
@@ -46,6 +47,16 @@ def rung_frames(spec: Spec, number: int) -> list[int]:
         frames.append(round(frame))
         frame *= eta
     return frames
+
+
+def at_frames(table: pd.DataFrame, metric: str, frames: Sequence[int]) -> dict[int, float]:
+    """``metric`` of a session's record at each of ``frames``: in the first row from there on that has a
+    value. Frames behind which there is none are left out."""
+    if metric not in table:
+        return {}
+    known = table.dropna(subset=metric)
+    rows = {frame: known.loc[known["frame"] >= frame, metric] for frame in frames}
+    return {frame: float(values.iloc[0]) for frame, values in rows.items() if len(values)}
 
 
 def rungs(spec: Spec, number: int, known: Sequence[Known]) -> list[Rung]:

@@ -17,7 +17,7 @@ TERM, INT = signal.SIGTERM, signal.SIGINT
 
 MOMENTS: dict[str, Callable[[psutil.Process, Record], object]] = {
     "it imports": lambda lab, record: len(lab.children()) >= 2,
-    "it begins a run": lambda lab, record: list(record.root.glob("runs/*")),
+    "it begins a run": lambda lab, record: "RUNNING" in {run.status for run in record.runs()},
     "it starts a session": lambda lab, record: len(lab.children(recursive=True)) >= 3,
 }
 
@@ -41,10 +41,13 @@ def test_a_signal_while_it_starts(
             assert lab("run", spec).code == 75
             words = ["resume", "tiny_t0"]
     command = start_lab(*words, cwd=tmp_path)
-    wait_until(lambda: MOMENTS[moment](psutil.Process(command.pid), record), moment)
-    below = psutil.Process(command.pid).children(recursive=True)
-    command.send_signal(number)
-    _, err = command.communicate(timeout=PATIENCE)
+    try:
+        wait_until(lambda: MOMENTS[moment](psutil.Process(command.pid), record), moment)
+        below = psutil.Process(command.pid).children(recursive=True)
+        command.send_signal(number)
+        _, err = command.communicate(timeout=PATIENCE)
+    finally:
+        command.kill()
     _, alive = psutil.wait_procs(below, timeout=5)
     assert not alive, [process.cmdline() for process in alive]
     assert command.returncode == code, err

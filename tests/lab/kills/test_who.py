@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from slm_lightning.tracking import Record
-from tests.support import PATIENCE, faulty, start_lab, tiny, wait_until, write_spec
+from tests.support import PATIENCE, Lab, faulty, start_lab, tiny, wait_until, write_spec
 
 ENDLESS = 10**12
 TERM, INT, HUP, KILL, USR1 = (
@@ -178,13 +178,12 @@ def test_a_long_round_is_dropped_and_a_closed_terminal_ends_nothing(
     assert session.tags["slm.reason"] == "killed while stopping"
 
 
-def test_resumed_twice_at_once(record: Record, tmp_path: Path) -> None:
+def test_a_run_that_goes_on_is_not_resumed(record: Record, tmp_path: Path, lab: Lab) -> None:
     spec = write_spec(tmp_path / "s.json", tiny(env={"max_frame": ENDLESS}))
-    lab = start_lab("run", spec, "--sessions", 1, cwd=tmp_path)
+    process = start_lab("run", spec, "--sessions", 1, cwd=tmp_path)
     wait_until(lambda: list(record.root.glob("runs/*/metrics.jsonl")), "it trains")
-    second = start_lab("resume", "tiny_t0", cwd=tmp_path)
-    _, err = second.communicate(timeout=PATIENCE)
-    lab.kill()
-    lab.communicate(timeout=PATIENCE)
-    assert second.returncode == 9, err
-    assert f"is in use by process {lab.pid} on {os.uname().nodename} since 2" in err
+    second = lab("resume", "tiny_t0")
+    process.kill()
+    process.communicate(timeout=PATIENCE)
+    assert second.code == 9
+    assert f"is in use by process {process.pid} on {os.uname().nodename} since 2" in second.err

@@ -19,7 +19,7 @@ from slm_lightning.lab.search.storage import open_storage
 from slm_lightning.tracking import Record
 from tests.conftest import isolate
 from tests.lab.searching import LAM, LR, WIDTHS, search_spec
-from tests.support import Lab, assert_same_numbers, numbers, write_spec
+from tests.support import Lab, numbers, write_spec
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 DIVERGES = 1e30
@@ -152,10 +152,15 @@ def test_a_confirmation_repeats_the_winner_with_fresh_seeds(record: Record) -> N
 
 
 def test_a_finished_search_is_confirmed_later(record: Record, lab: Lab) -> None:
+    """Each number of sessions is a confirmation of its own, with other seeds, and is run once."""
     result = searching(trials=2)
     assert "nothing to do" in lab("resume", result.run_id).err
-    assert lab("resume", result.run_id, "--confirm", 2).code == 0
-    assert [run.name for run in record.children(result.run_id)][-1] == "tiny_confirm"
+    for sessions in (2, 3, 3):
+        assert lab("resume", result.run_id, "--confirm", sessions).code == 0
+    first, second = (run for run in record.children(result.run_id) if run.tags["slm.mode"] == "confirm")
+    assert {first.name, second.name} == {"tiny_confirm"}
+    assert [len(record.children(run.run_id)) for run in (first, second)] == [2, 3]
+    assert first.tags["slm.seed"] != second.tags["slm.seed"]
 
 
 def test_a_trial_that_diverges_has_failed_and_the_search_goes_on(record: Record) -> None:
@@ -255,18 +260,9 @@ def test_the_mode_search_of_run_is_the_same(record: Record, lab: Lab, tmp_path: 
 
 
 def test_the_spec_of_a_search_runs_as_a_trial_too(record: Record) -> None:
-    spec = search_spec(trials=2, sessions=1)
-    results = [api.run(spec, say=lambda text: None) for _ in range(2)]
-    assert_same_numbers(*results, record)
-
-
-def test_a_confirmation_with_other_seeds_is_another_one(record: Record, lab: Lab) -> None:
-    result = searching(trials=2, confirm=2)
-    assert lab("resume", result.run_id, "--confirm", 3).code == 0
-    assert lab("resume", result.run_id, "--confirm", 3).code == 0
-    first, second = (run for run in record.children(result.run_id) if run.tags["slm.mode"] == "confirm")
-    assert [len(record.children(run.run_id)) for run in (first, second)] == [2, 3]
-    assert first.tags["slm.seed"] != second.tags["slm.seed"]
+    result = api.run(search_spec(trials=2, sessions=1), say=lambda text: None)
+    assert result.status == "done"
+    assert record.get(result.run_id).kind == "trial"
 
 
 def test_a_trial_of_one_distributed_model_cannot_be_confirmed(record: Record) -> None:
@@ -277,39 +273,39 @@ def test_a_trial_of_one_distributed_model_cannot_be_confirmed(record: Record) ->
     assert record.runs() == []
 
 
-def test_a_search_is_not_resumed_in_another_storage(record: Record, lab: Lab, tmp_path: Path) -> None:
-    result = searching(trials=2)
-    answer = lab("resume", result.run_id, "--confirm", 2, "--storage", f"sqlite:///{tmp_path}/other.db")
+def test_a_search_is_not_resumed_in_another_storage(
+    search: SearchResult, searched: Record, lab: Lab, tmp_path: Path
+) -> None:
+    answer = lab("resume", search.run_id, "--confirm", 2, "--storage", f"sqlite:///{tmp_path}/other.db")
     assert answer.code == 2
     assert "not in the storage" in answer.err
-    assert len(record.children(result.run_id)) == 2
+    assert len(searched.children(search.run_id)) == 4
 
 
 def test_a_record_that_does_not_answer_ends_a_search_that_can_be_resumed(
-    record: Record, monkeypatch: pytest.MonkeyPatch
+    search: SearchResult, searched: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    unbroken = searching(trials=4, batch=2)
     create = Record.create_run
     calls = iter(range(100))
 
     def gone_after_a_while(self: Record, **options: Any) -> str:
-        if next(calls) > 4:
+        if next(calls) > 7:
             raise StorageError("the server has gone")
         return create(self, **options)
 
     with monkeypatch.context() as broken:
         broken.setattr(Record, "create_run", gone_after_a_while)
         with pytest.raises(StorageError, match="has gone"):
-            searching(trials=4, batch=2)
-    newest = record.runs(kind="experiment", limit=1)[0]
+            searching(trials=4, sessions=2, batch=2)
+    newest = searched.runs(kind="experiment", limit=1)[0]
     result = api.resume(newest.run_id, say=lambda text: None)
     assert result.status == "done"
     values = [
-        [run.tags["slm.values"] for run in record.children(run_id)]
-        for run_id in (unbroken.run_id, newest.run_id)
+        [run.tags["slm.values"] for run in searched.children(run_id)]
+        for run_id in (search.run_id, newest.run_id)
     ]
     assert values[0] == values[1]
-    assert {run.status for run in record.runs(limit=None)} == {"FINISHED"}
+    assert {run.status for run in searched.runs(limit=None)} == {"FINISHED"}
 
 
 def test_an_objective_that_nobody_has_ends_the_search_with_its_first_trial(

@@ -14,8 +14,10 @@ from pathlib import Path
 import optuna
 import pytest
 
+from slm_lightning import search
 from slm_lightning.lab.search.storage import open_storage
 from slm_lightning.tracking import Record
+from tests.conftest import isolate
 from tests.lab.searching import search_spec
 from tests.support import PATIENCE, Lab, start_lab, wait_until, write_spec
 
@@ -41,14 +43,12 @@ def without_browser(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory: pytest.TempPathFactory, empty_record: Path) -> Told:
     """What the search comes to when nobody disturbs it."""
-    folder = tmp_path_factory.mktemp("unbroken")
-    root = folder / "mlruns"
+    root = tmp_path_factory.mktemp("unbroken") / "mlruns"
     shutil.copytree(empty_record, root)
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setenv("SLM_MLRUNS", str(root))
+        isolate(monkeypatch, root)
         monkeypatch.setenv("BROWSER_PATH", os.devnull)
-        process = start_lab("search", write_spec(folder / "spec.json", SPEC), cwd=folder)
-        assert process.wait(PATIENCE) == 0, process.communicate()[1]
+        assert search(SPEC, say=lambda text: None).status == "done"
     return told(root)
 
 
@@ -110,8 +110,12 @@ def test_killed_ten_times(record: Record, unbroken: Told, tmp_path: Path, seed: 
 
 
 def test_stopped_and_resumed(record: Record, unbroken: Told, tmp_path: Path, lab: Lab) -> None:
+    """Not resumed as long as it runs."""
     process = start_lab("search", write_spec(tmp_path / "spec.json", SPEC), cwd=tmp_path)
     wait_until(lambda: rows_written(record), "a session writes")
+    refused = lab("resume", "tiny")
+    assert refused.code == 9
+    assert "is in use by process" in refused.err
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 75
@@ -128,15 +132,7 @@ def test_stopped_and_resumed(record: Record, unbroken: Told, tmp_path: Path, lab
     assert not [run.name for run in record.runs() if run.tags.get("slm.reason")], "all are done"
 
 
-def test_a_search_that_runs_is_not_resumed(record: Record, tmp_path: Path, lab: Lab) -> None:
-    process = start_lab("search", write_spec(tmp_path / "spec.json", SPEC), cwd=tmp_path)
-    wait_until(lambda: rows_written(record), "a session writes")
-    answer = lab("resume", "tiny")
-    assert answer.code == 9
-    assert "is in use by process" in answer.err
-    assert process.wait(PATIENCE) == 0
-
-
+@pytest.mark.slow
 def test_four_searches_start_at_once_on_empty_stores(tmp_path: Path) -> None:
     spec = write_spec(tmp_path / "spec.json", search_spec(trials=1, batch=1))
     processes = [start_lab("search", spec, cwd=tmp_path) for _ in range(4)]
@@ -144,7 +140,7 @@ def test_four_searches_start_at_once_on_empty_stores(tmp_path: Path) -> None:
         _, err = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0, err
     record = Record()
-    searches = record.runs(kind="experiment")
-    assert len(searches) == 4
-    for search in searches:
-        assert len(record.children(search.run_id)) == 1
+    experiments = record.runs(kind="experiment")
+    assert len(experiments) == 4
+    for experiment in experiments:
+        assert len(record.children(experiment.run_id)) == 1
