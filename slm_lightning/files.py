@@ -67,5 +67,7 @@ class Appended:
         self.file.close()
 
     def _write(self) -> None:
+        if self.kept:  # a write that failed may have left a part of it
+            self.file.truncate(self.size - len(self.kept))
         while self.kept:
             self.kept = self.kept[self.file.write(self.kept) :]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from slm_lightning.errors import StorageError
+from slm_lightning.files import Appended
 from tests.callbacks.faulty_disk import FaultyDisk
 from tests.callbacks.sessions import MODULE, assert_same, last, left, save_after_every_round, train
 from tests.callbacks.test_going_on import flip
@@ -114,6 +115,19 @@ def test_the_checkpoint_before_outlives_one_that_got_no_name(
     assert outcome.status == "done"
     assert "goes on from the checkpoint before it" in told[0]
     assert_same(tmp_path, whole[1])
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["in part", "whole"])
+def test_a_row_whose_writing_failed_stands_there_once(
+    before: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FaultyDisk(tmp_path, range(1, 3), before=before).install(monkeypatch)
+    file, rows = Appended(tmp_path / "rows", 0), [b"one\n", b"two\n", b"three\n", b"four\n"]
+    for row in rows:
+        file.append(row)
+    file.flush()
+    file.close()
+    assert (tmp_path / "rows").read_bytes() == b"".join(rows)
 
 
 def test_a_disk_that_stays_full(whole: Whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
