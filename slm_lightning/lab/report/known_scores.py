@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from slm_lightning.lab.baselines import arguments_of, registered_name
+from slm_lightning.spec.families import atari_id
 from slm_lightning.spec.model import EnvParams
 
 TABLE = Path(__file__).with_name("known_scores.csv")
@@ -51,9 +52,10 @@ def target_of(environment: str) -> float | None:
 
 def environment_of(spec: Mapping[str, Any]) -> str:
     """What tables call the environment of a resolved spec: its name and its arguments, or one name
-    where Gymnasium knows both by one."""
+    where Gymnasium knows both by one. Atari games go by their names: how they are played is a matter of
+    the agent's."""
     env = EnvParams.model_validate(spec["env"])
-    return registered_name(env.name, arguments_of(env))
+    return atari_id(env.name) or registered_name(env.name, arguments_of(env))
 
 
 def algorithm_of(spec: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from slm_lightning.api import write_benchmark_pages
+from slm_lightning.api.benchmarks import PAGES, write_benchmark_pages
 from slm_lightning.lab.benchmark import pages
 from slm_lightning.lab.benchmark.pages import collect, disagreements, write_pages
 from slm_lightning.lab.benchmark.picture import draw, is_drawn
@@ -23,7 +23,7 @@ from slm_lightning.lab.wording import number
 from slm_lightning.tracking import Record
 from tests.conftest import isolate
 from tests.lab.benchmark.support import two_specs, write_set
-from tests.support import Lab, tiny, write_spec
+from tests.support import REPOSITORY, Lab, tiny, write_spec
 
 
 @pytest.fixture
@@ -51,6 +51,14 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def without_pictures(found: list[str]) -> list[str]:
     return [line for line in found if ".png" not in line]
+
+
+def test_the_pages_of_the_repository_say_what_their_record_holds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """To write them anew: slm-lightning benchmark page."""
+    monkeypatch.chdir(REPOSITORY)
+    assert disagreements(read_sets(), PAGES, Record()) == []
 
 
 def test_a_page_says_what_the_record_holds(folder: Path, finished: Result) -> None:
