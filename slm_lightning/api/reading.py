@@ -133,7 +133,6 @@ def publish(
     Raises MissingError before anything is prepared where there is no token, no right or no network,
     RefusedError where a secret would go out, StorageError where the Hub does not take it.
     """
-    warm_up()
     from slm_lightning.lab.publish.sending import publish as send
     from slm_lightning.tracking import Record
 

@@ -6,11 +6,13 @@ import json
 from collections.abc import Sequence
 
 from slm_lightning import output
+from slm_lightning.hub.address import SCHEME
 from slm_lightning.lab.crash import CRASH
+from slm_lightning.lab.publish.runs import PUBLISHED
 from slm_lightning.lab.report.findings import Findings, findings
 from slm_lightning.lab.report.verdict import verdict
 from slm_lightning.lab.wording import count, duration, interval, number, setting, spec_value, wrapped
-from slm_lightning.tracking import RESOLVED, Record, RunInfo
+from slm_lightning.tracking import ORIGIN, RESOLVED, Record, RunInfo
 
 TOP = 10
 """Trials of a search that are listed; all are on its page."""
@@ -20,7 +22,7 @@ def show(record: Record, run: RunInfo) -> str:
     """How a run ended, what it came to, what is below it, and what to type next."""
     artifacts = record.artifacts(run.run_id)
     lines = [f"{run.name}  {run.kind}  {output.status(run)}  {run.run_id}", _origin(run)]
-    lines += _place(record, run)
+    lines += [*_elsewhere(run), *_place(record, run)]
     if reason := run.tags.get("slm.reason"):
         lines.append(f"reason: {reason}")
     if run.kind == "experiment" and RESOLVED in artifacts:
@@ -38,6 +40,15 @@ def _origin(run: RunInfo) -> str:
     start = run.start.astimezone().strftime("%Y-%m-%d %H:%M:%S")
     took = f", took {duration((run.end - run.start).total_seconds())}" if run.end else ""
     return f"commit {commit}{dirty}  seed {run.params.get('meta.seed', '?')}  started {start}{took}"
+
+
+def _elsewhere(run: RunInfo) -> list[str]:
+    """Where else the run is, or was to be."""
+    origin, published = run.tags.get(ORIGIN), run.tags.get(PUBLISHED)
+    lines = [f"pulled from {origin}"] if origin else []
+    if published:
+        lines.append(f"published at {published}" if published.startswith(SCHEME) else published)
+    return lines
 
 
 def _place(record: Record, run: RunInfo) -> list[str]:

@@ -14,8 +14,9 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants, get_token
 from huggingface_hub.errors import RepositoryNotFoundError
 from huggingface_hub.utils import disable_progress_bars
 
@@ -44,6 +45,9 @@ class Hub:
     def __init__(self) -> None:
         endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/") or None
         self.api = HfApi(endpoint=endpoint, library_name=LIBRARY)
+        is_itself = (urlsplit(self.api.endpoint).hostname or "").endswith("huggingface.co")
+        if not is_itself and "HF_HUB_DISABLE_XET" not in os.environ:
+            constants.HF_HUB_DISABLE_XET = True  # a protocol for large files that others lack
         if not sys.stderr.isatty():
             disable_progress_bars()
 
@@ -62,12 +66,12 @@ class Hub:
         """Raises MissingError where there is no token, or one that may not write to ``repo``; asked
         before anything is prepared."""
         me = self._whoami(repo)
-        token = me.get("auth", {}).get("accessToken", {})
+        role = me.get("auth", {}).get("accessToken", {}).get("role")
         owners = [me["name"], *(group["name"] for group in me.get("orgs", []))]
         owner = repo.partition("/")[0]
-        if token.get("role") == "read":
+        if role == "read":
             raise MissingError(f"the token of {me['name']} may read and not write", LOGIN)
-        if owner not in owners:
+        if role == "write" and owner not in owners:  # of finer rights only the Hub knows
             raise MissingError(
                 f"{me['name']} is not a member of {owner}, and may not write to {repo}",
                 f"publish to --repo {me['name']}/NAME, or {LOGIN}",

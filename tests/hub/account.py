@@ -20,7 +20,7 @@ def logged_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeH
     """A Hub at which ``me`` is logged in; its client waits for nothing and keeps its files apart."""
     for name in [name for name in os.environ if name.startswith(("HF_", "HUGGING"))]:
         monkeypatch.delenv(name)
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # a protocol of its own
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)  # as it is without a setting
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
     monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)

@@ -22,7 +22,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from slm_lightning.errors import IntegrityError
 from slm_lightning.lab.bundle import ABOUT, open_bundle
 from slm_lightning.lab.publish.publication import FORMAT, MANIFEST, ROWS, RUNS, WINNER
-from slm_lightning.lab.publish.runs import COMMIT, PUBLIC, SPECS
+from slm_lightning.lab.publish.runs import COMMIT, PUBLIC, PUBLISHED, SPECS
 from slm_lightning.registry import REGISTRY
 from slm_lightning.spec.load import load_spec
 from slm_lightning.spec.resolve import resolve
@@ -68,7 +68,8 @@ class ToldRun(BaseModel, extra="forbid", strict=True):
         if not self.specs.keys() <= set(SPECS):
             raise ValueError("a file that is no spec")
         specs, tags = NEEDED[self.kind]
-        self.tags = {key: value for key, value in self.tags.items() if key.startswith(PUBLIC)}
+        public = {key: value for key, value in self.tags.items() if key.startswith(PUBLIC)}
+        self.tags = {key: value for key, value in public.items() if key != PUBLISHED}
         if specs - self.specs.keys() or tags - self.tags.keys():
             raise ValueError(f"a {self.kind} lacks its spec or its number")
         if any(not self.tags[name].isdecimal() for name in NUMBERS if name in self.tags):

@@ -28,11 +28,9 @@ def family(record: Record, run: RunInfo) -> list[RunInfo]:
         assert run.parent
         return [record.get(run.parent), run]
     below = record.children(run.run_id)
-    return (
-        [run, *(each for child in below for each in family(record, child))]
-        if run.kind == ("experiment")
-        else [run, *below]
-    )
+    if run.kind == "trial":
+        return [run, *below]
+    return [run, *(each for trial in below for each in family(record, trial))]
 
 
 def described(record: Record, run: RunInfo) -> dict[str, Any]:

@@ -99,11 +99,10 @@ def publish_by_itself(record: Record, run_id: str, say: Say) -> None:
         done = publish(record, record.get(run_id), None, private=private)
         say(f"published: {done.url}")
     except (Exception, KeyboardInterrupt) as error:
-        known = isinstance(error, LabError)
-        why = str(error) if known else f"{type(error).__name__} {error}".strip()
+        why = "stopped" if isinstance(error, KeyboardInterrupt) else str(error) or repr(error)
         say(f"warning: not published: {redact(why)}")
-        if known and error.hint:  # type: ignore[union-attr]
-            say(f"  {error.hint}")  # type: ignore[union-attr]
+        if isinstance(error, LabError) and error.hint:
+            say(f"  {error.hint}")
         say(f"  the run is recorded; to try again: slm-lightning publish {run_id[:8]}")
         with suppress(LabError):
             record.set_tags(run_id, {PUBLISHED: f"not published: {why}"})
