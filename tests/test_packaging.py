@@ -79,7 +79,7 @@ def test_the_image_has_all_that_the_package_needs(tmp_path: Path) -> None:
     package = site / "slm_lightning"
     modules = {path.relative_to(REPOSITORY) for path in (REPOSITORY / "slm_lightning").rglob("*.py")}
     assert modules == {path.relative_to(site) for path in package.rglob("*.py")}
-    assert (package / "py.typed").is_file()
+    assert (package / "py.typed").is_file() and (package / "lab/report/known_scores.csv").is_file()
     shipped = package / SHIPPED.relative_to(REPOSITORY / "slm_lightning")
     assert json.loads(shipped.read_text()) == json.loads(SHIPPED.read_text())
     assert {path.name for path in (lab / "specs").iterdir()} >= {"ppo", "a2c", "reinforce"}

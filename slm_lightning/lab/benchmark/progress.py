@@ -40,6 +40,8 @@ class BenchmarkProgress:
         """The sessions of ``trial`` wait or run."""
         self.began[row.id], self.told[row.id] = time.monotonic(), 0
         self.frames[row.id] = dict.fromkeys(trial.outcomes, row.spec.env.max_frame)
+        if self.bar is not None:  # what was done before is not to come
+            self.bar.total -= sum(self.frames[row.id].values())
         how = "goes on" if resumed else "begins"
         left = count(len(trial.todo), "session")
         self._print(f"{row.id}: {how} as run {trial.run_id[:8]}, {left}")
