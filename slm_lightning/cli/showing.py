@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from slm_lightning import output
 from slm_lightning.hub.address import SCHEME
 from slm_lightning.lab.crash import CRASH
-from slm_lightning.lab.publish.runs import PUBLISHED
 from slm_lightning.lab.report.findings import Findings, findings
 from slm_lightning.lab.report.verdict import verdict
 from slm_lightning.lab.wording import count, duration, interval, number, setting, spec_value, wrapped
-from slm_lightning.tracking import ORIGIN, RESOLVED, Record, RunInfo
+from slm_lightning.tracking import ORIGIN, PUBLISHED, RESOLVED, Record, RunInfo
 
 TOP = 10
 """Trials of a search that are listed; all are on its page."""

@@ -29,6 +29,8 @@ RESOLVED = "spec_resolved.json"
 """The artifact with the complete spec of a run."""
 ORIGIN = "slm.origin"
 """Tag of a run that somebody else made: where it was brought from."""
+PUBLISHED = "slm.hub"
+"""Tag of a run with the address on the Hub at which it was published, or with why it was not."""
 TABLE = "tables/metrics.csv"
 """The artifact with a session's rows, written when it ends."""
 

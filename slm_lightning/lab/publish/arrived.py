@@ -22,12 +22,12 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from slm_lightning.errors import IntegrityError
 from slm_lightning.lab.bundle import ABOUT, open_bundle
 from slm_lightning.lab.publish.publication import FORMAT, MANIFEST, ROWS, RUNS, WINNER
-from slm_lightning.lab.publish.runs import COMMIT, PUBLIC, PUBLISHED, SPECS
+from slm_lightning.lab.publish.runs import COMMIT, PUBLIC, SPECS
 from slm_lightning.registry import REGISTRY
 from slm_lightning.spec.load import load_spec
 from slm_lightning.spec.resolve import resolve
 from slm_lightning.spec.trust import refuse_code
-from slm_lightning.tracking import RESOLVED
+from slm_lightning.tracking import PUBLISHED, RESOLVED
 
 NUMBERS = ("slm.trial", "slm.session", "slm.confirm", "slm.confirms")
 """Tags that are whole numbers."""

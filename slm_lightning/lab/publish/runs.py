@@ -9,15 +9,13 @@ from typing import Any
 import pandas as pd
 
 from slm_lightning.errors import UsageError
-from slm_lightning.tracking import RESOLVED, Record, RunInfo
+from slm_lightning.tracking import PUBLISHED, RESOLVED, Record, RunInfo
 from slm_lightning.tracking.query import TABLE
 
 COMMIT, REMOTE = "mlflow.source.git.commit", "mlflow.source.git.repoURL"
 SPECS = ("spec.json", RESOLVED)
 PLACE = ["trial", "session"]
 """The first columns of the rows of many sessions: the numbers by which a session is found."""
-PUBLISHED = "slm.hub"
-"""Tag of a run: where it was published, or why it was not."""
 PUBLIC = ("slm.", COMMIT, "mlflow.source.git.branch", "mlflow.source.name")
 """Beginnings of the tags that are handed on; who ran it and where is nobody's business."""
 

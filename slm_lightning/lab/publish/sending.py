@@ -14,9 +14,8 @@ from typing import Any
 from slm_lightning.errors import LabError, UsageError
 from slm_lightning.hub import CARD, Address, Hub, Settle, merged
 from slm_lightning.lab.publish.publication import MANIFEST, Publication, write
-from slm_lightning.lab.publish.runs import PUBLISHED
 from slm_lightning.redact import redact
-from slm_lightning.tracking import Record, RunInfo
+from slm_lightning.tracking import PUBLISHED, Record, RunInfo
 
 Say = Callable[[str], None]
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-PUBLISHED = "slm.hub"
-"""Tag of a run with the address at which it was published, or with why it was not."""
-SCHEME, HUB = "hf://", "https://huggingface.co/"
+from slm_lightning.hub import SCHEME
+from slm_lightning.tracking import PUBLISHED
+
+HUB = "https://huggingface.co/"
 
 
 def address_of(tags: Mapping[str, str]) -> str:
