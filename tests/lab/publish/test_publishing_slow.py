@@ -89,7 +89,7 @@ def test_a_film_without_a_screen(
     needs(module, extra)
     monkeypatch.delenv("DISPLAY", raising=False)
     env = {"name": name, "num_envs": 1, "max_frame": max_frame}
-    spec = tiny(env=env, meta={"max_session": 1})
+    spec = tiny(env=env, meta={"max_session": 1, "rigorous_eval": 0})
     if extra == "atari":
         net = spec["tiny"]["agent"]["net"]
         spec["tiny"]["agent"]["net"] = CONV | {"optim_spec": net["optim_spec"]}
