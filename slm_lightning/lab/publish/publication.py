@@ -107,7 +107,9 @@ class _Writer:
         played = play(self.bundle, episodes, self.folder, self.trial.name)
         if played.unseen:
             self.notes.append(f"no recording: {played.unseen}")
-        write_results(played, {"checkpoint": "ckpt-best", "frame": self.about["frame"]}, self.folder)
+        write_results(
+            played, {"checkpoint": "ckpt-best", "frame": self.about.get("frame")}, self.folder
+        )
         pictures = self._draw()
         facts = Facts(
             run=self.run,
