@@ -7,10 +7,12 @@ which are not drawn, each is the command as a user runs it.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from multiprocessing import forkserver
 from pathlib import Path
@@ -18,6 +20,9 @@ from pathlib import Path
 import psutil
 
 from tests.support import REPOSITORY
+
+IMPORTED = Path("imported.txt")
+"""What a command has imported that came to its end."""
 
 
 class Zygote:
@@ -116,9 +121,13 @@ def serve() -> None:
         print(pid, server._forkserver_pid, flush=True)
         _, status = os.waitpid(pid, 0)
         print(os.waitstatus_to_exitcode(status), flush=True)
+        if IMPORTED.exists():
+            _import_all(IMPORTED.read_text().split())
+            IMPORTED.unlink()
 
 
 def _become(arguments: list[str]) -> None:
+    known = set(sys.modules)
     from slm_lightning.cli import main
 
     os.setsid()
@@ -134,7 +143,16 @@ def _become(arguments: list[str]) -> None:
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
+        if names := set(sys.modules) - known:
+            IMPORTED.write_text("\n".join(names))
         os._exit(code)
+
+
+def _import_all(names: Iterable[str]) -> None:
+    """Imports what a command has imported, so that the next one need not."""
+    for name in names:
+        with suppress(ImportError):
+            importlib.import_module(name)
 
 
 if __name__ == "__main__":
