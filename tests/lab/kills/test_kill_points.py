@@ -27,6 +27,8 @@ def zygote(empty_record: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     folder = tmp_path_factory.mktemp("killed")
     shutil.copytree(empty_record, folder / "mlruns")
     zygote = Zygote(folder)
+    first = write_spec(folder / "first.json", {"first": next(iter(QUICK.values())).to_dict()})
+    zygote.call("run", first, "--device", "cpu")  # imports, which takes longer than all that follow
     yield zygote
     zygote.close()
 
