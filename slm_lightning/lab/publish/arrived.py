@@ -113,9 +113,9 @@ class Arrived:
             rows["frame"].map(int)
             provenance = folder / "provenance"
             _check_provenance(provenance)
-            specs = [resolve(load_spec(run.specs[RESOLVED]), REGISTRY) for run in runs if run.specs]
+            specs = [spec for run in runs for spec in run.specs.values()]
         for spec in specs:
-            refuse_code(spec)
+            refuse_code(resolve(load_spec(spec), REGISTRY))
         bundle = folder / WINNER if runs[0].kind == "experiment" else folder
         spec_file, weights = open_bundle(bundle)
         about = json.loads((bundle / ABOUT).read_text(encoding="utf-8"))

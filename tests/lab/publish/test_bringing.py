@@ -122,8 +122,19 @@ def _code(runs: list[dict[str, Any]]) -> None:
     runs[0]["specs"]["spec_resolved.json"]["env"]["entry_point"] = "os:system"
 
 
+def _written(runs: list[dict[str, Any]]) -> None:
+    (spec,) = runs[0]["specs"]["spec.json"].values()
+    spec["env"]["name"] = "os:Environment"
+
+
+def _search(runs: list[dict[str, Any]]) -> None:
+    runs[0]["specs"]["spec_resolved.json"]["search"] = {"env": {"entry_point__choice": ["os:system"]}}
+
+
 HOSTILE: dict[str, tuple[int, Callable[[dict[str, bytes]], dict[str, bytes]]]] = {
     "a spec that names code": (8, lambda f: changed(f, _code)),
+    "a spec that named code as it was written": (8, lambda f: changed(f, _written)),
+    "a spec whose search draws code": (8, lambda f: changed(f, _search)),
     "a pickle beside": (8, lambda f: {**f, "extra/model.pt": b""}),
     "a damaged table": (7, lambda f: {**f, "metrics.csv": f["metrics.csv"] + b"1"}),
     "a file less": (7, lambda f: {k: v for k, v in f.items() if k != "record.json"}),
