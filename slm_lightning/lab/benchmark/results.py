@@ -28,7 +28,7 @@ from slm_lightning.lab.reproduce.original import rows_of
 from slm_lightning.lab.trial import Trial
 from slm_lightning.provenance import NONE
 from slm_lightning.redact import redact
-from slm_lightning.tracking import RESOLVED, Record, RunInfo
+from slm_lightning.tracking import ORIGIN, RESOLVED, Record, RunInfo
 
 COLUMNS = ["frame", "opt_step", "total_reward", "eval/return"]
 """What is kept of a session's rows; all else can be computed from it, or is not on the pages."""
@@ -185,15 +185,16 @@ def slug(name: str) -> str:
 
 
 class Trials:
-    """The trials of a record, to be asked which are of a row."""
+    """The trials of a record that were run here, to be asked which are of a row."""
 
     def __init__(self, record: Record):
         self.record = record
-        self.runs = record.runs(kind="trial", limit=None) if record.exists else []
+        runs = record.runs(kind="trial", limit=None) if record.exists else []
+        self.runs = [run for run in runs if ORIGIN not in run.tags]
         self.keys: dict[str, str] = {}
 
     def of(self, row: Row) -> list[RunInfo]:
-        """Those of the row's setting that were begun and stand by themselves, newest first."""
+        """Those of the row's setting that were begun here and stand by themselves, newest first."""
         tags = {
             "slm.mode": "train",
             "slm.env": row.spec.env.name,

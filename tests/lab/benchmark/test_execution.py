@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from slm_lightning.lab.benchmark.results import Trials
 from slm_lightning.lab.benchmark.sets import read_sets
 from slm_lightning.lab.trial import Trial
-from slm_lightning.tracking import Record
+from slm_lightning.tracking import ORIGIN, Record
 from tests.lab.benchmark.support import SHORT, two_specs, write_set
 from tests.support import Lab, faulty, start_lab, tiny, wait_until, write_spec
 
@@ -54,6 +55,15 @@ def test_a_row_that_was_interrupted_goes_on(lab: Lab, tmp_path: Path) -> None:
     assert answer.code == 0, answer.err
     assert f"goes on as run {begun.run_id[:8]}" in answer.err
     assert trials() == [begun.run_id]
+
+
+def test_a_run_of_somebody_else_is_no_result_and_does_not_go_on(tmp_path: Path) -> None:
+    row = read_sets([write_set(tmp_path, [str(two_specs(tmp_path)[0])])])[0].rows[0]
+    pulled = Trial.create(row.raw, row.spec, Record())
+    pulled.give_up("stopped")
+    assert [run.run_id for run in Trials(Record()).of(row)] == [pulled.run_id]
+    Record().set_tags(pulled.run_id, {ORIGIN: "hf://me/policy@0"})
+    assert not Trials(Record()).of(row)
 
 
 def test_a_row_that_fails_does_not_stop_the_others(lab: Lab, tmp_path: Path) -> None:
