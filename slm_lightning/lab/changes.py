@@ -3,9 +3,11 @@ packages and machine."""
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import metadata
 from typing import Any, NamedTuple
 
@@ -75,6 +77,12 @@ def changed_packages(then: Mapping[str, str], now: Mapping[str, str]) -> list[Ch
     ]
 
 
+def of_the_lab(name: str) -> bool:
+    """Whether a package is one that the lab needs, or that one of these needs. All others are the
+    user's own, and somebody else may have given their names to code of his."""
+    return _key(name) in _needed()
+
+
 def changed_machine(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:
     """What of the machine can change the last bits of a number, and has changed."""
     return [
@@ -93,6 +101,19 @@ def _tools() -> set[str]:
     mine = metadata.requires(OURS) or []
     tools = [text for text in mine if text.endswith(('extra == "dev"', 'extra == "docs"'))]
     return {OURS, "pip", "setuptools", *(_key(re.split(r"[^\w.-]", text)[0]) for text in tools)}
+
+
+@functools.cache
+def _needed() -> set[str]:
+    found: set[str] = set()
+    left = {OURS}
+    while left:
+        name = left.pop()
+        with suppress(metadata.PackageNotFoundError):
+            needs = metadata.requires(name) or []
+            found.add(name)
+            left |= {_key(re.split(r"[^\w.-]", text)[0]) for text in needs} - found
+    return found
 
 
 def _text(value: Any) -> str:

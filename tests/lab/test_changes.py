@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from slm_lightning.lab.changes import Change, changed_machine, changed_packages, changes
+from slm_lightning.lab.changes import Change, changed_machine, changed_packages, changes, of_the_lab
 from slm_lightning.provenance import Provenance
 from slm_lightning.tracking import Record
 from tests.support import Lab, faulty, tiny, write_spec
@@ -67,6 +67,11 @@ def test_packages_count_that_are_here_in_another_version() -> None:
     recorded = {"PyYAML": "1.0", "torch": "2.0", "pytest": "0.1", "gone": "2.0"}
     installed = {"pyyaml": "6.0", "torch": "2.0", "pytest": "9.0", "new": "1.0"}
     assert changed_packages(recorded, installed) == [Change("PyYAML", "1.0", "6.0")]
+
+
+def test_which_packages_are_of_the_lab() -> None:
+    assert all(map(of_the_lab, ("torch", "Farama_Notifications", "slm-lightning", "PyYAML")))
+    assert not of_the_lab("my-own-project")
 
 
 def test_what_of_a_machine_changes_bits() -> None:

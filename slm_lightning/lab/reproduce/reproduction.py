@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from slm_lightning.errors import DivergedError, IntegrityError, SessionError, UsageError
-from slm_lightning.lab.changes import Change, changed_machine, changed_packages, versions
+from slm_lightning.lab.changes import Change, changed_machine, changed_packages, of_the_lab, versions
 from slm_lightning.lab.reproduce.bits import Comparison, compare
 from slm_lightning.lab.reproduce.checkout import changed_files, full_name
 from slm_lightning.lab.reproduce.original import (
@@ -70,7 +70,8 @@ def reproduce(record: Record, run: str, here: bool, device: str, say: Say) -> Re
     """Runs what ``run`` recorded again and compares every number and every hash of a state.
 
     Its commit is checked out beside, with its uncommitted changes, and packages that have changed are
-    laid over in their recorded versions; ``here`` takes the code and the packages that are here.
+    laid over in their recorded versions, of a run from elsewhere those that the lab needs; ``here``
+    takes the code and the packages that are here.
     Raises UsageError, MissingError, IntegrityError where that cannot be had, and SessionError where
     the spec does not run there.
     """
@@ -79,20 +80,22 @@ def reproduce(record: Record, run: str, here: bool, device: str, say: Say) -> Re
     original = Original.of(record, record.find(run))
     say(f"{original.name}: {count(len(original.sessions), 'session')} to be made again")
     now, then = Provenance.collect(), original.recorded
-    packages = changed_packages(then.packages, versions(now.requirements))
-    changes = changed_machine(then.machine, now.machine)
     here = here or original.commit == NONE
+    packages = changed_packages(then.packages, versions(now.requirements))
+    laid = [] if here else [c for c in packages if not original.origin or of_the_lab(c.name)]
+    differing = [change for change in packages if change not in laid]
+    changes = changed_machine(then.machine, now.machine)
+    for line in _conditions(original, here, laid, differing, changes):
+        say(line)
     scratch = Path(tempfile.mkdtemp(prefix="slm-lightning-reproduction-"))
     try:
-        with nullcontext(HERE) if here else workshop(original, packages, scratch) as shop:
-            for line in _conditions(original, here, packages, changes):
-                say(line)
+        with nullcontext(HERE) if here else workshop(original, laid, scratch) as shop:
             again = _run(original, shop, scratch / "mlruns", device)
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)
         raise
     compared = _compare(record, original, again, again.top(1)[0])
-    reasons = _reasons(original, packages if here else [], changes, here)
+    reasons = _reasons(original, differing, changes, here)
     found = Reproduction(original, compared, reasons, again.root)
     if found.identical:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -138,17 +141,19 @@ def _same_run(record: Record, one: RunInfo, other: RunInfo) -> bool:
 
 
 def _conditions(
-    original: Original, here: bool, packages: list[Change], changes: list[Change]
+    original: Original,
+    here: bool,
+    laid: list[Change],
+    differing: list[Change],
+    changes: list[Change],
 ) -> list[str]:
     """With which code and packages, on which machine; a line for each that is worth one."""
-    listed = ", ".join(map(str, packages))
-    if here:
-        lines = ["code: as it is here"]
-        lines += [f"packages differ: {listed}"] if packages else []
-    else:
-        own = ", with its uncommitted changes" if original.diff else ""
-        lines = [f"code: commit {original.commit[:12]}{own}"]
-        lines += [f"packages: those of then, not of now: {listed}"] if packages else []
+    own = ", with its uncommitted changes" if original.diff else ""
+    lines = ["code: as it is here" if here else f"code: commit {original.commit[:12]}{own}"]
+    if laid:
+        lines.append(f"packages: those of then, not of now: {', '.join(map(str, laid))}")
+    if differing:
+        lines.append(f"packages differ: {', '.join(map(str, differing))}")
     lines += [f"machine differs: {change}" for change in changes]
     if original.doubt:
         lines.append(f"its numbers need not come again: {original.doubt}")

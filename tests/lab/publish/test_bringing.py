@@ -6,14 +6,17 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, NoReturn
 
 import pandas as pd
 import pytest
 
-from slm_lightning import compare, load, publish, pull
-from slm_lightning.errors import RefusedError
+from slm_lightning import compare, load, publish, pull, reproduce
+from slm_lightning.errors import MissingError, RefusedError
+from slm_lightning.lab.changes import Change
 from slm_lightning.lab.reproduce.original import Original
 from slm_lightning.lab.reproduce.workshop import workshop
 from slm_lightning.tracking import Record
@@ -100,6 +103,31 @@ def test_the_changes_of_others_are_not_applied(
     refused = pytest.raises(RefusedError, match="uncommitted changes, which are code of hf://me/pol")
     with refused, workshop(original, [], tmp_path / "shop"):
         pytest.fail("it was opened")
+
+
+def test_packages_that_only_the_user_knows_are_not_asked_for(
+    hub: FakeHub, files: dict[str, bytes], record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody may have put code of his under their names where pip looks."""
+    here = [f"numpy=={version('numpy')}", "my-own-project==1.0"]
+    monkeypatch.setattr(
+        "slm_lightning.lab.reproduce.reproduction.Provenance.collect",
+        lambda: SimpleNamespace(requirements="\n".join(here), machine={}),
+    )
+    then = b"numpy==0.1\nmy-own-project==99.0\n"
+    hub.add("evil/policy", sealed({**files, "provenance/requirements.txt": then}))
+    asked: list[Change] = []
+
+    def workshop(original: Original, packages: list[Change], folder: Path) -> NoReturn:
+        asked.extend(packages)
+        raise MissingError("enough")
+
+    monkeypatch.setattr("slm_lightning.lab.reproduce.reproduction.workshop", workshop)
+    said: list[str] = []
+    with pytest.raises(MissingError, match="enough"):
+        reproduce("hf://evil/policy", say=said.append)
+    assert [change.name for change in asked] == ["numpy"]
+    assert "packages differ: my-own-project 99.0 -> 1.0" in said
 
 
 def sealed(files: dict[str, bytes]) -> dict[str, bytes]:
