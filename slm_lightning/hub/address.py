@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 from slm_lightning.errors import UsageError
 
 Kind = Literal["model", "dataset"]
+KINDS: tuple[Kind, ...] = ("model", "dataset")
 
 SCHEME = "hf://"
 LIBRARY = "slm-lightning"

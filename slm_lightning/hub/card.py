@@ -68,7 +68,8 @@ def merged(card: str, there: str, former_tags: Collection[str] = ()) -> str:
         return card
     ours, (old, text) = RepoCard(card), _parts(there)
     new = ours.data.__dict__
-    theirs = [tag for tag in old.get("tags") or [] if tag not in former_tags]
+    tags = old.get("tags")
+    theirs = [tag for tag in tags if tag not in former_tags] if isinstance(tags, list) else []
     new |= {key: value for key, value in old.items() if key not in new}
     new["tags"] = list(dict.fromkeys([*new.get("tags", []), *theirs]))
     if "model-index" in new:

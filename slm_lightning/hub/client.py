@@ -20,9 +20,9 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, co
 from huggingface_hub.errors import RepositoryNotFoundError
 from huggingface_hub.utils import disable_progress_bars
 
-from slm_lightning.errors import MissingError, RefusedError, StorageError, UsageError
+from slm_lightning.errors import IntegrityError, MissingError, RefusedError, StorageError
 from slm_lightning.foreign import look_over, look_over_names
-from slm_lightning.hub.address import LIBRARY, Address, Entry, Listing
+from slm_lightning.hub.address import KINDS, LIBRARY, Address, Entry, Kind, Listing
 from slm_lightning.hub.card import CARD
 from slm_lightning.hub.faults import CLIENT, LOGIN, is_passing, told
 from slm_lightning.redact import redact
@@ -31,8 +31,8 @@ TRIES = 4
 """How often a commit is sent that the Hub does not take because of others, or of itself."""
 WAIT = 1.0
 """Seconds before the second try; doubled each time."""
-MOST = 50
-"""Repositories that one pattern may bring."""
+NO_CARD = (TypeError, AttributeError, ValueError)
+"""What huggingface_hub raises where the metadata of a card are not as it knows them."""
 
 Settle = Callable[[Callable[[str], bytes]], tuple[str, Sequence[str]]]
 """Given the contents of the files that a repository has (empty where there is none of that name), says
@@ -113,7 +113,8 @@ class Hub:
         raise AssertionError
 
     def look(self, address: Address) -> Listing:
-        """What a repository holds. Raises UsageError where there is none that one may see."""
+        """What a repository holds. Raises UsageError where there is none that one may see,
+        IntegrityError where the metadata of its card are not as the Hub asks for."""
         with told(str(self), address.repo, "fetched from"):
             if address.kind:
                 return self._look(address)
@@ -145,23 +146,28 @@ class Hub:
         look_over(folder)
 
     def entries(self, pattern: str = "*") -> list[Entry]:
-        """The lab's repositories whose ``USER/NAME``, or ``NAME``, fits ``pattern``, newest first.
-        Raises UsageError where there are more than anybody can want."""
+        """The lab's repositories whose ``USER/NAME``, or ``NAME``, fits ``pattern``, newest first."""
         owner = pattern.rpartition("/")[0]
         author = None if set(owner) & set("*?[") else owner or None
-        found: list[Entry] = []
         with told(str(self), pattern, "listed from"):
-            models = self.api.list_models(filter=LIBRARY, author=author, full=True, cardData=True)
-            datasets = self.api.list_datasets(filter=LIBRARY, author=author, full=True)
-            for kind, infos in (("model", models), ("dataset", datasets)):
-                for info in infos:
-                    if fnmatch.fnmatchcase(info.id if owner else info.id.rpartition("/")[2], pattern):
-                        found.append(_entry(Address(info.id, kind), info))  # type: ignore[arg-type]
-                    if len(found) > MOST:
-                        raise UsageError(f"{pattern!r} fits more than {MOST} repositories", "narrow it")
+            found = [
+                _entry(Address(info.id, kind), info)
+                for kind in KINDS
+                for info in self._infos(kind, author)
+                if fnmatch.fnmatchcase(info.id if owner else info.id.rpartition("/")[2], pattern)
+            ]
         return sorted(
             found, key=lambda entry: entry.changed.timestamp() if entry.changed else 0, reverse=True
         )
+
+    def _infos(self, kind: Kind, author: str | None) -> list[Any]:
+        """The lab's repositories of a kind; without their cards where somebody's cannot be read."""
+        ask: Any = self.api.list_models if kind == "model" else self.api.list_datasets
+        wanted = {"full": True, "cardData": True} if kind == "model" else {"full": True}
+        try:
+            return list(ask(filter=LIBRARY, author=author, **wanted))
+        except NO_CARD:
+            return list(ask(filter=LIBRARY, author=author, expand=["lastModified", "private", "tags"]))
 
     def _whoami(self, repo: str) -> dict[str, Any]:
         if not get_token():
@@ -172,7 +178,10 @@ class Hub:
     def _look(self, address: Address) -> Listing:
         repo, kind, revision = address
         ask: Any = self.api.repo_info  # whose answer has as many types as the Hub has things
-        info = ask(repo, repo_type=kind, revision=revision, files_metadata=True)
+        try:
+            info = ask(repo, repo_type=kind, revision=revision, files_metadata=True)
+        except (TypeError, AttributeError) as error:
+            raise IntegrityError(f"the card of {repo} cannot be read", "mend its metadata") from error
         files = {each.rfilename: each.size or 0 for each in info.siblings or []}
         return Listing(Address(repo, kind, info.sha), files)
 
@@ -205,8 +214,8 @@ class Hub:
 
 
 def _entry(address: Address, info: Any) -> Entry:
-    results = getattr(info.card_data, "eval_results", None) or []
-    score = str(results[0].metric_value) if results else ""
+    results = getattr(info.card_data, "eval_results", None)
+    score = str(results[0].metric_value) if results and isinstance(results, list) else ""
     tags = [_plain(tag) for tag in info.tags or []]
     return Entry(address, tags, _plain(score), info.last_modified, bool(info.private))
 

@@ -238,6 +238,8 @@ class _Handler(BaseHTTPRequestHandler):
             and wanted <= set(row["tags"])
             and (self.right or not row["private"])
         ]
+        if "expand" in self.query:
+            shown = [{key: row[key] for key in ("id", *self.query["expand"])} for row in shown]
         self.answer(shown)
 
     def resolve(self, prefix: str | None, name: str, revision: str, file: str) -> None:

@@ -7,6 +7,7 @@ from huggingface_hub import DatasetCard, ModelCard
 
 from slm_lightning.hub import BEGIN, END, Score, front_matter, merged
 
+ODD = ("", "---\n: [\n---\n", "---\n- 1\n---\n", "---\ntags: 5\n---\n")
 SCORES = [Score("Pong", "mean_reward", "mean_reward", "20.00 +/- 0.50")]
 
 
@@ -57,7 +58,7 @@ def test_scores_that_others_measured_stay() -> None:
     ]
 
 
-@pytest.mark.parametrize("there", ["# Theirs", "---\n: [\n---\n# Theirs", "---\n- 1\n---\n# Theirs"])
+@pytest.mark.parametrize("there", [f"{metadata}# Theirs" for metadata in ODD])
 def test_words_without_metadata_stay_below(there: str) -> None:
     now = merged(card(), there)
     assert "# Theirs" in now and now.index("ours") < now.index("# Theirs")

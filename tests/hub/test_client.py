@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from slm_lightning.errors import LabError, MissingError, RefusedError, StorageError, UsageError
+from slm_lightning.errors import (
+    IntegrityError,
+    LabError,
+    MissingError,
+    RefusedError,
+    StorageError,
+    UsageError,
+)
 from slm_lightning.hub import Address, Hub
 from tests.hub.account import READER, WRITER
 from tests.hub.repositories import FakeHub
@@ -257,6 +264,14 @@ class TestEntries:
         assert names("*/llm") == []
         monkeypatch.delenv("HF_TOKEN")
         assert names("me/*") == ["hf://me/ppo-pong"]
+
+    def test_a_card_that_cannot_be_read_hides_no_other(self, hub: FakeHub) -> None:
+        hub.add("me/ppo-pong", {"README.md": CARD.encode()})
+        odd = "---\ntags: [slm-lightning]\nignore_metadata_errors: false\n---\n"
+        hub.add("evil/odd", {"README.md": odd.encode()})
+        assert sorted(entry.address.repo for entry in Hub().entries()) == ["evil/odd", "me/ppo-pong"]
+        with pytest.raises(IntegrityError, match="the card of evil/odd cannot be read"):
+            Hub().look(Address("evil/odd"))
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,8 @@ from slm_lightning.tracking import ORIGIN, RESOLVED, Record, RunInfo
 
 Say = Callable[[str], None]
 WILD = set("*?[")
+MOST = 50
+"""Repositories that one pattern may bring."""
 
 
 def bundle_from(address: str) -> Path:
@@ -36,7 +38,8 @@ def bundle_from(address: str) -> Path:
         raise UsageError(f"{address} has no policy", "slm-lightning list --remote lists what has")
     scratch = tempfile.mkdtemp(prefix="slm-lightning-")
     atexit.register(shutil.rmtree, scratch, ignore_errors=True)
-    fetched, folder = Path(scratch, "fetched"), Path(scratch, listing.address.repo.split("/")[1])
+    fetched, folder = Path(scratch, "fetched"), Path(scratch, "as", listing.address.repo.split("/")[1])
+    folder.parent.mkdir()
     hub.fetch(listing, fetched, [inner + name for name in (ABOUT, RESOLVED, WEIGHTS)])
     (fetched / inner).rename(folder)
     return folder
@@ -46,14 +49,16 @@ def pull(record: Record, pattern: str, say: Say) -> list[RunInfo]:
     """Takes the runs of the repositories that ``pattern`` fits (``USER/NAME``, wildcards allowed) into
     the record, those that are not there yet, and returns all of them.
 
-    Raises UsageError where nothing fits, RefusedError where anything in a repository might run,
-    IntegrityError where files are damaged or missing; then nothing of that repository is recorded.
+    Raises UsageError where nothing fits, or too much, RefusedError where anything in a repository might
+    run, IntegrityError where files are damaged or missing; then nothing of that repository is recorded.
     """
     hub = Hub()
     if WILD & set(pattern):
         found = [entry.address for entry in hub.entries(pattern.removeprefix(SCHEME))]
         if not found:
             raise UsageError(f"nothing at {hub} fits {pattern!r}", "slm-lightning list --remote")
+        if len(found) > MOST:
+            raise UsageError(f"{pattern!r} fits more than {MOST} repositories", "narrow it")
     else:
         found = [Address.parse(pattern)]
     return [_pulled(record, hub, hub.look(address), say) for address in found]

@@ -88,9 +88,8 @@ class _Writer:
     """Fills a folder beside the bundle of the policy."""
 
     def __init__(self, record: Record, run: RunInfo, folder: Path, bundle: Path, address: Address):
-        self.record, self.run, self.folder, self.bundle, self.address = (
-            *(record, run, folder, bundle, address),
-        )
+        self.record, self.run, self.address = record, run, address
+        self.folder, self.bundle = folder, bundle
         self.about = json.loads((bundle / ABOUT).read_text(encoding="utf-8"))
         self.session = record.get(self.about["run_id"])
         assert self.session.parent

@@ -23,6 +23,8 @@ REPO, PRIVATE = "SLM_HUB_REPO", "SLM_HUB_PRIVATE"
 """Environment variables: where runs are published by themselves, and whether only for oneself."""
 EPISODES = 10
 """Greedy episodes by which a policy is evaluated."""
+FORMER = ("tags", "files")
+"""What of a former publication a new one takes the place of."""
 NOWHERE = Address("USER/NAME")
 """Stands in a card that is only written to be looked at."""
 
@@ -123,6 +125,6 @@ def _former(manifest: bytes) -> dict[str, Any]:
     """What a publication that is there says of itself; empty where it says nothing one can read."""
     try:
         found = json.loads(manifest)
-        return {"tags": list(found["tags"]), "files": list(found["files"])}
+        return {key: [each for each in found[key] if isinstance(each, str)] for key in FORMER}
     except (ValueError, KeyError, TypeError, RecursionError):
         return {}

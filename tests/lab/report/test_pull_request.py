@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from slm_lightning.lab import graphs
-from slm_lightning.lab.report.published import PUBLISHED
 from slm_lightning.lab.report.pull_request import pull_request, write_pull_request
 from slm_lightning.lab.result import Result
 from slm_lightning.lab.trial import Trial
@@ -16,7 +15,7 @@ from slm_lightning.lab.wording import number
 from slm_lightning.registry import REGISTRY
 from slm_lightning.spec.load import load_spec
 from slm_lightning.spec.resolve import resolve
-from slm_lightning.tracking import Record, RunInfo
+from slm_lightning.tracking import PUBLISHED, Record, RunInfo
 from tests.lab.search_record import GAMMA, LAYERS, LR, RecordedSearch
 from tests.support import Lab, tiny, write_spec
 
