@@ -21,6 +21,8 @@ from slm_lightning.files import atomically
 from slm_lightning.tracking.draft import Draft
 from slm_lightning.tracking.journal import JOURNAL, Cursor, unread
 
+REMOVED = "removed"
+"""Where folders lie that are being deleted, beside that of the runs."""
 LOOK_SECONDS = 0.1
 """How long a process that looks whether a run has an owner may stand in the way of one."""
 
@@ -95,8 +97,13 @@ class RunFolder:
             self._lock = None
 
     def remove(self) -> None:
-        """Deletes the folder with all that is in it."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        """Deletes the folder with all that is in it. Whoever looks for it finds it whole or not at all,
+        also where this process is killed meanwhile."""
+        aside = self.path.parent.parent / REMOVED / uuid.uuid4().hex
+        with suppress(OSError):
+            aside.parent.mkdir(exist_ok=True)
+            self.path.rename(aside)
+            shutil.rmtree(aside.parent, ignore_errors=True)  # and what a killed process has left there
 
     def outbox(self) -> list[Call]:
         """The calls that wait, oldest first."""
