@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from slm_lightning.hub import SCHEME
-from slm_lightning.tracking import PUBLISHED
+from slm_lightning.hub.address import SCHEME
+from slm_lightning.tracking import ORIGIN, PUBLISHED
 
 HUB = "https://huggingface.co/"
 
 
 def address_of(tags: Mapping[str, str]) -> str:
-    """The address at which a run is published, as ``hf://USER/NAME@COMMIT``; empty where it is not."""
-    said = tags.get(PUBLISHED, "")
+    """The address at which a run is published, or from which it was pulled, as
+    ``hf://USER/NAME@COMMIT``; empty where it is not."""
+    said = tags.get(ORIGIN) or tags.get(PUBLISHED, "")
     return said if said.startswith(SCHEME) else ""
 
 

@@ -26,7 +26,7 @@ from slm_lightning.spec.load import load_spec, parse_assignments, read_specs, va
 from slm_lightning.spec.parse import SUFFIXES
 from slm_lightning.spec.resolve import resolve
 from slm_lightning.spec.space import Space
-from slm_lightning.tracking import RESOLVED, Record, RunInfo, flatten
+from slm_lightning.tracking import ORIGIN, RESOLVED, Record, RunInfo, flatten
 
 FILE = "pull_request.md"
 """The artifact, beside the graphs that it shows."""
@@ -175,7 +175,8 @@ def _resolved(file: Path) -> dict[str, Any]:
 
 def _base(run: RunInfo, base: Path | None) -> tuple[str, dict[str, Any]]:
     """The spec to compare with: what it is called, and it. Raises LabError where there is none."""
-    words = shlex.split(run.tags.get("mlflow.source.name", ""))
+    command = "" if ORIGIN in run.tags else run.tags.get("mlflow.source.name", "")
+    words = shlex.split(command)  # that of somebody else says nothing of the files here
     files = [Path(word) for word in words if Path(word).suffix.lower() in SUFFIXES]
     if base is None and not files:
         raise UsageError(f"the command of {run.name} names no spec file")

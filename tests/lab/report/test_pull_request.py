@@ -15,7 +15,7 @@ from slm_lightning.lab.wording import number
 from slm_lightning.registry import REGISTRY
 from slm_lightning.spec.load import load_spec
 from slm_lightning.spec.resolve import resolve
-from slm_lightning.tracking import PUBLISHED, Record, RunInfo
+from slm_lightning.tracking import ORIGIN, PUBLISHED, Record, RunInfo
 from tests.lab.search_record import GAMMA, LAYERS, LR, RecordedSearch
 from tests.support import Lab, tiny, write_spec
 
@@ -90,6 +90,16 @@ def test_what_is_published_is_linked(finished: Result, record: Record) -> None:
     text = pull_request(record, record.get(run.run_id))
     assert "[hf://me/tiny@0123abc](https://huggingface.co/me/tiny/tree/0123abc)" in text
     assert "slm-lightning reproduce hf://me/tiny@0123abc" in text
+
+
+def test_a_run_that_was_pulled(record: Record) -> None:
+    """Its command says nothing of the files here."""
+    run = begun(record)
+    command = "slm-lightning run '/home/me/spec.json"
+    record.set_tags(run.run_id, {ORIGIN: "hf://you/tiny@0123abc", "mlflow.source.name": command})
+    text = pull_request(record, record.get(run.run_id))
+    assert "The spec file of the recorded command is not here" in text
+    assert "[hf://you/tiny@0123abc](https://huggingface.co/you/tiny/tree/0123abc)" in text
 
 
 def test_a_search(record: Record, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
