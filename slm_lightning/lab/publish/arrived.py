@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,18 +21,21 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from slm_lightning.errors import IntegrityError
 from slm_lightning.lab.bundle import ABOUT, open_bundle
+from slm_lightning.lab.extension import TAG as EXTENDED
 from slm_lightning.lab.publish.publication import FORMAT, MANIFEST, ROWS, RUNS, WINNER
-from slm_lightning.lab.publish.runs import COMMIT, PUBLIC, SPECS
+from slm_lightning.lab.publish.runs import COMMIT, PLACE, PUBLIC, SPECS
 from slm_lightning.registry import REGISTRY
 from slm_lightning.spec.load import load_spec
 from slm_lightning.spec.resolve import resolve
 from slm_lightning.spec.trust import refuse_code
 from slm_lightning.tracking import PUBLISHED, RESOLVED
+from slm_lightning.tracking.creation import as_name
 
 NUMBERS = ("slm.trial", "slm.session", "slm.confirm", "slm.confirms")
 """Tags that are whole numbers."""
-DATA = ("slm.drawn", "slm.values")
-"""Tags that are JSON."""
+NUMBER = re.compile("[0-9]{1,15}")
+DATA = {"slm.drawn": dict, "slm.values": list}
+"""Tags that are JSON, and of which kind."""
 NEEDED = {
     "experiment": ({"spec.json", RESOLVED}, set()),
     "trial": ({RESOLVED}, {"slm.trial"}),
@@ -48,8 +51,8 @@ class ToldRun(BaseModel, extra="forbid", strict=True):
     id: str = Field(pattern="^[0-9a-f]{32}$")
     parent: str | None
     kind: Literal["experiment", "trial", "session"]
-    name: str
-    experiment: str
+    name: str = Field(pattern="^.{1,250}$")
+    experiment: str = Field(pattern="^.{1,250}$")
     status: Literal["FINISHED", "FAILED", "KILLED"]
     start: str
     end: str | None
@@ -72,16 +75,20 @@ class ToldRun(BaseModel, extra="forbid", strict=True):
         self.tags = {key: value for key, value in public.items() if key != PUBLISHED}
         if specs - self.specs.keys() or tags - self.tags.keys():
             raise ValueError(f"a {self.kind} lacks its spec or its number")
-        if any(not self.tags[name].isdecimal() for name in NUMBERS if name in self.tags):
+        numbers = [self.tags[name] for name in NUMBERS if name in self.tags]
+        if not all(map(NUMBER.fullmatch, [*numbers, *self.tags.get(EXTENDED, "0").split(" -> ")])):
             raise ValueError("a number that is none")
         if not re.fullmatch(r"[0-9a-f]{40}|none", self.tags.get(COMMIT, "none")):
             raise ValueError("a commit that is none")
         if not all(map(math.isfinite, self.metrics.values())):
             raise ValueError("a metric that is no number")
+        _check_names([*self.metrics, *self.params])
         for time in (self.start, self.end):
-            _ = time and datetime.fromisoformat(time)
-        for name in DATA:
-            json.loads(self.tags.get(name, "[]"))
+            if time and not 2000 <= datetime.fromisoformat(time).year < 3000:
+                raise ValueError("a time that is none")
+        for name, kind in DATA.items():
+            if name in self.tags and not isinstance(json.loads(self.tags[name]), kind):
+                raise ValueError("a setting that is none")
         return self
 
 
@@ -110,7 +117,7 @@ class Arrived:
         with _readable(origin):
             runs = _runs(json.loads((folder / RUNS).read_text(encoding="utf-8")))
             rows = pd.read_csv(folder / ROWS, dtype=str, keep_default_na=False)
-            rows["frame"].map(int)
+            _check_rows(rows)
             provenance = folder / "provenance"
             _check_provenance(provenance)
             specs = [spec for run in runs for spec in run.specs.values()]
@@ -178,10 +185,28 @@ def _runs(data: Any) -> list[ToldRun]:
     return runs
 
 
+def _check_rows(rows: pd.DataFrame) -> None:
+    _check_names(list(rows))
+    numbers = rows[[*PLACE, "frame"]].to_numpy().flatten()
+    if not all(map(NUMBER.fullmatch, numbers)):
+        raise ValueError(f"{ROWS} has a row without a place")
+
+
+def _check_names(names: Iterable[str]) -> None:
+    """Names of metrics and parameters, which MLflow takes for those of files."""
+    for name in names:
+        parts = as_name(name).split("/")
+        if len(name) > 250 or not name.isprintable() or not all(part.strip(". ") for part in parts):
+            raise ValueError("a metric or a parameter with a name that is none")
+
+
 def _check_provenance(folder: Path) -> None:
     if (requirements := folder / "requirements.txt").is_file():
         for line in requirements.read_text(encoding="utf-8").splitlines():
             if not REQUIREMENT.fullmatch(line):
                 raise ValueError(f"{line!r} is no version of a package")
     if (machine := folder / "machine.json").is_file():
-        dict(json.loads(machine.read_text(encoding="utf-8")))
+        told = dict(json.loads(machine.read_text(encoding="utf-8")))
+        words = (told.get("cpu", ""), told.get("python", ""))
+        if plain(told) != told or not all(isinstance(word, str) for word in words):
+            raise ValueError("a machine that is none")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from pathlib import Path
 from slm_lightning.errors import IntegrityError, MissingError, UsageError
 from slm_lightning.provenance import NO_HOOKS
 
+SOURCE = re.compile(r"[\w./-]+\.py")
 PACKAGE = Path(__file__).resolve().parents[2]
 
 
@@ -53,7 +55,7 @@ def changed_files(commit: str, diff: Path | None) -> list[str]:
     changed = _try(PACKAGE, "diff", "--name-only", "--relative", commit, "--", ".").stdout.split("\n")
     touched = diff.read_text("utf-8", "replace").split("\n") if diff else []
     changed += [line.removeprefix("+++ b/") for line in touched if line.startswith("+++ b/")]
-    return sorted({name.removeprefix(f"{PACKAGE.name}/") for name in changed if name.endswith(".py")})
+    return sorted({name.removeprefix(f"{PACKAGE.name}/") for name in changed if SOURCE.fullmatch(name)})
 
 
 def _apply(folder: Path, diff: Path) -> None:

@@ -146,6 +146,12 @@ def changed(
     return sealed({**files, "record.json": json.dumps(data).encode()})
 
 
+def table(files: dict[str, bytes], old: bytes, new: bytes) -> dict[str, bytes]:
+    """The same with other rows."""
+    assert old in files["metrics.csv"]
+    return sealed({**files, "metrics.csv": files["metrics.csv"].replace(old, new, 1)})
+
+
 def _code(runs: list[dict[str, Any]]) -> None:
     runs[0]["specs"]["spec_resolved.json"]["env"]["entry_point"] = "os:system"
 
@@ -174,6 +180,21 @@ HOSTILE: dict[str, tuple[int, Callable[[dict[str, bytes]], dict[str, bytes]]]] =
     ),
     "a number that is none": (
         7, lambda f: changed(f, lambda r: r[1]["tags"].update({"slm.session": "../1"}))
+    ),
+    "a budget that is no number": (
+        7, lambda f: changed(f, lambda r: r[0]["tags"].update({"slm.extended": "640 -> many"}))
+    ),
+    "a time before all others": (
+        7, lambda f: changed(f, lambda r: r[0].update(start="0001-01-01T00:00:00"))
+    ),
+    "a name of two lines": (7, lambda f: changed(f, lambda r: r[0].update(name="a\nb"))),
+    "a metric that leads elsewhere": (
+        7, lambda f: changed(f, lambda r: r[0]["metrics"].update({"../a": 1.0}))
+    ),
+    "rows of no trial": (7, lambda f: table(f, b"trial,", b"trail,")),
+    "a column for a terminal": (7, lambda f: table(f, b"opt_step", b"\x1b[2J")),
+    "a machine for a terminal": (
+        7, lambda f: sealed({**f, "provenance/machine.json": b'{"cpu": "\\u001b[2J"}'})
     ),
     "another kind of run": (7, lambda f: changed(f, lambda r: r[0].update(kind="model"))),
     "runs that hang nowhere": (7, lambda f: changed(f, lambda r: r[1].update(parent="0" * 32))),
