@@ -104,7 +104,7 @@ class Arrived:
     """As :func:`slm_lightning.lab.publish.runs.gathered` gives them."""
     policy: list[Path]
     """The files of the bundle."""
-    session: Any
+    session: str
     """The id of the run that the policy is of, as the bundle says."""
     provenance: Path | None
     manifest: Path
@@ -131,7 +131,7 @@ class Arrived:
             runs=runs,
             rows=rows,
             policy=[spec_file, weights, bundle / ABOUT],
-            session=about.get("run_id"),
+            session=str(about.get("run_id")),
             provenance=provenance if provenance.is_dir() else None,
             manifest=folder / MANIFEST,
         )
@@ -165,9 +165,10 @@ def _check_hashes(folder: Path, origin: str) -> None:
             f"{origin} has format {plain(str(version))[:20]}; this version reads {FORMAT}",
             "use the version of slm-lightning that made it",
         )
+    there = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
     for name in {RUNS, ROWS, *files}:
-        path = folder / name
-        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != files.get(name):
+        path = there.get(name)
+        if not path or hashlib.sha256(path.read_bytes()).hexdigest() != files.get(name):
             raise IntegrityError(f"{plain(name)[:100]} of {origin} is not the file that was published")
 
 

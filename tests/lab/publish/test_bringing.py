@@ -174,6 +174,10 @@ HOSTILE: dict[str, tuple[int, Callable[[dict[str, bytes]], dict[str, bytes]]]] =
     "a file less": (7, lambda f: {k: v for k, v in f.items() if k != "record.json"}),
     "no manifest": (2, lambda f: {k: v for k, v in f.items() if k != "publication.json"}),
     "a manifest of nothing": (7, lambda f: {**f, "publication.json": b"[" * 100_000}),
+    "a manifest of files elsewhere": (
+        7, lambda f: {**f, "publication.json": f["publication.json"].replace(
+            b'"metrics.csv"', b'"%s"' % (b"x" * 5000))}
+    ),
     "an option for a commit": (
         7,
         lambda f: changed(f, lambda r: r[0]["tags"].update({"mlflow.source.git.commit": "--help"})),
