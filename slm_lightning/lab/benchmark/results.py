@@ -89,6 +89,11 @@ class RowResult:
         return [session_scalars(table, None)["score"] for table in self.tables]
 
     @property
+    def frames(self) -> int:
+        """What a session trained, up to its last checkpoint; of several the longest."""
+        return max((int(table["frame"].iloc[-1]) for table in self.tables if len(table)), default=0)
+
+    @property
     def is_whole(self) -> bool:
         """Whether all of its sessions are in its score."""
         return all(session.status == "done" for session in self.sessions)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from slm_lightning.lab.benchmark.results import RowResult, slug
-from slm_lightning.lab.benchmark.sets import BenchmarkSet
+from slm_lightning.lab.benchmark.sets import BenchmarkSet, Row
 from slm_lightning.lab.benchmark.standing import Entry, Environment
 from slm_lightning.lab.markdown import block, mean, plain, table
 from slm_lightning.lab.report.published import web_page
@@ -109,12 +109,18 @@ def _main_row(entry: Entry, folder: Path) -> list[str]:
         mean(scalars, "eval_score") if whole else "",
         f"{slm_lab}, {entry.beside}" if entry.beside else slm_lab,
         {True: "reached", False: "not reached", None: ""}[entry.reached],
-        frames,
+        _frames(result, row),
         str(done) if whole else f"{done}/{len(result.sessions)}",
         duration(result.seconds / max(len(result.sessions), 1)),
         commit(result),
         f"[`{result.run_id[:8]}`]({kept}){published}",
     ]
+
+
+def _frames(result: RowResult, row: Row) -> str:
+    """The frames of a session, beside those that it was given where these are no whole rounds."""
+    trained, given = (number(frames, 12) for frames in (result.frames, row.spec.env.max_frame))
+    return trained if trained == given else f"{trained} of {given}"
 
 
 def _steadiness(shown: Mapping[Entry, RowResult]) -> list[str]:

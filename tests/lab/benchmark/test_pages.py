@@ -167,6 +167,15 @@ def test_a_session_that_failed_is_in_no_score(folder: Path, sets: list[Benchmark
     assert "A2C: session 1 diverged: the loss is nan at frame 640" in text
 
 
+def test_frames_are_those_that_were_trained(folder: Path, sets: list[BenchmarkSet]) -> None:
+    """Of which the spec gives more where they are no whole rounds."""
+    kept = folder / "record" / "CartPole-v1" / "A2C.csv"
+    rows = kept.read_text().splitlines(keepends=True)
+    kept.write_text("".join(row for row in rows if ",1984," not in row))
+    text = dict(page_texts(sets, folder))["CartPole-v1.md"]
+    assert "| 1\u202f800 of 1\u202f984 | 2 |" in text
+
+
 def test_pictures_say_what_they_show(folder: Path, sets: list[BenchmarkSet], tmp_path: Path) -> None:
     """Drawn once, the same bytes each time, and found out where they show something else."""
     found = pages.environments(sets, folder / "record")
