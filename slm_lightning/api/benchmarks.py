@@ -113,20 +113,26 @@ def write_benchmark_pages(
     What the record of this machine has of their rows is first brought into the compact record that lies
     beside the pages, from which alone they are made; so they can be written anywhere. Returns the rows
     that were brought, the pages that are new, and whether the pictures could be drawn.
+
+    Raises SpecError or UsageError for faulty sets, StorageError where the folder cannot be written.
     """
-    from slm_lightning.lab.benchmark.pages import collect, write_pages
+    from slm_lightning.lab.benchmark.pages import collect, stored, write_pages
     from slm_lightning.lab.benchmark.sets import read_sets
     from slm_lightning.tracking import Record
 
     found = read_sets([Path(path) for path in sets])
-    brought = [row.id for row in collect(found, Path(folder), Record())]
-    return brought, *write_pages(found, Path(folder))
+    with stored(Path(folder)):
+        brought = [row.id for row in collect(found, Path(folder), Record())]
+        return brought, *write_pages(found, Path(folder))
 
 
 def check_benchmark_pages(sets: Sequence[str | Path] = (), folder: str | Path = PAGES) -> list[str]:
-    """Where the result pages and the record disagree, a line for each place; nothing is written."""
-    from slm_lightning.lab.benchmark.pages import disagreements
+    """Where the result pages and the record disagree, a line for each place; nothing is written.
+    Errors as :func:`write_benchmark_pages`."""
+    from slm_lightning.lab.benchmark.pages import disagreements, stored
     from slm_lightning.lab.benchmark.sets import read_sets
     from slm_lightning.tracking import Record
 
-    return disagreements(read_sets([Path(path) for path in sets]), Path(folder), Record())
+    found = read_sets([Path(path) for path in sets])
+    with stored(Path(folder)):
+        return disagreements(found, Path(folder), Record())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -65,10 +66,11 @@ def page(sets, folder, check) -> None:
     from slm_lightning.lab.wording import count
 
     if check:
+        again = ["slm-lightning", "benchmark", "page", *sets, "--folder", str(folder)]
         if found := api.check_benchmark_pages(sets, folder):
             raise IntegrityError(
                 "\n".join([f"pages and record disagree in {count(len(found), 'place')}", *found]),
-                f"to write the pages anew: slm-lightning benchmark page {' '.join(sets)}".rstrip(),
+                f"to write the pages anew: {shlex.join(again)}",
             )
         click.echo(f"the pages in {folder} say what the record holds")
         return

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import zip_longest
 from pathlib import Path
 
 import plotly.graph_objects as go
 
+from slm_lightning.errors import StorageError
 from slm_lightning.lab.benchmark.picture import draw, is_drawn, multi_trial_graph
 from slm_lightning.lab.benchmark.results import (
     Trials,
@@ -24,6 +26,20 @@ from slm_lightning.lab.benchmark.text import RECORD, environment_page, overview,
 from slm_lightning.tracking import Record
 
 OVERVIEW = "README.md"
+
+
+@contextmanager
+def stored(folder: Path) -> Iterator[None]:
+    """Around all that reads or writes the pages in ``folder``: where the file system does not let it,
+    that is a StorageError."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"the pages in {folder} cannot be read or written: {error.filename or folder}:"
+            f" {error.strerror or error}; each file there is whole, the old or the new one",
+            "name another folder by --folder, or mend this one and give the same command",
+        ) from error
 
 
 def collect(sets: Sequence[BenchmarkSet], folder: Path, record: Record) -> list[Row]:

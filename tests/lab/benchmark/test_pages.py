@@ -199,4 +199,14 @@ def test_the_commands(sets: list[BenchmarkSet], lab: Lab, tmp_path: Path, monkey
     overview = tmp_path / "pages" / "README.md"
     overview.write_text(overview.read_text().replace("✗", "✓"))
     wrong = lab("benchmark", "page", sets[0].path, *where, "--check")
-    assert wrong.code == 7 and "README.md:" in wrong.err and "benchmark page" in wrong.err
+    assert wrong.code == 7 and "README.md:" in wrong.err
+    assert f"benchmark page {sets[0].path} --folder {where[1]}" in wrong.err
+
+
+@pytest.mark.parametrize("check", [[], ["--check"]])
+def test_a_folder_that_cannot_be(check: list[str], lab: Lab, tmp_path: Path, record: Record) -> None:
+    path = write_set(tmp_path, [str(two_specs(tmp_path)[0])])
+    (tmp_path / "file").write_text("no folder")
+    answer = lab("benchmark", "page", path, "--folder", tmp_path / "file" / "pages", *check)
+    assert answer.code == (7 if check else 6), answer.err
+    assert str(tmp_path / "file") in answer.err and "--folder" in answer.err
