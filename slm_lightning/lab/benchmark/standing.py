@@ -58,6 +58,11 @@ class Entry:
             return "above" if low >= self.published.score else "higher"
         return "below" if high < self.published.score else "lower"
 
+    @property
+    def comes_up(self) -> bool:
+        """Whether the score is at least SLM Lab's after as many frames: those are shown in bold."""
+        return self.beside in ("above", "higher")
+
 
 @dataclass(frozen=True)
 class Environment:

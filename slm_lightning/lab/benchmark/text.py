@@ -19,8 +19,9 @@ from slm_lightning.tracking import flatten
 
 WRITTEN = "Written by `slm-lightning benchmark page`; no number on this page was typed by hand."
 BESIDE = (
-    "Scores are means over the sessions with their 95 % t-interval. Beside SLM Lab's score, *above* and"
-    " *below* are said of the whole interval, *higher* and *lower* of the mean alone."
+    "Scores are means over the sessions with their 95 % t-interval. **Bold**: at least SLM Lab's score"
+    " of the same algorithm after as many frames. Beside that, *above* and *below* are said of the"
+    " whole interval, *higher* and *lower* of the mean alone."
 )
 MAIN = ["algorithm", "total_reward_ma", "greedy evaluation", "SLM Lab", "target", "frames", "sessions"]
 MAIN += ["time of a session", "commit", "run"]
@@ -49,9 +50,10 @@ def overview(sets: Sequence[BenchmarkSet], environments: Mapping[str, Environmen
     lines = ["# Benchmarks", "", WRITTEN, *_summary(list(entries.values())), ""]
     lines.append(
         "A number is the mean total_reward_ma of the sessions: training returns, as SLM Lab reports"
-        " them. **Bold**: at least SLM Lab's score of the same algorithm. ✓ the target is reached,"
-        " ✗ it is not; – not run; an empty cell is no row of the benchmark. The pages of the"
-        " environments have intervals, evaluations, curves, and what is needed to run a row again."
+        " them. **Bold**: at least SLM Lab's score of the same algorithm after as many frames. ✓ the"
+        " target is reached, ✗ it is not; – not run; an empty cell is no row of the benchmark. The"
+        " pages of the environments have intervals, evaluations, curves, and what is needed to run a"
+        " row again."
     )
     for each in sets:
         columns = list(dict.fromkeys(row.environment for row in each.rows))
@@ -105,7 +107,7 @@ def _main_row(entry: Entry, folder: Path) -> list[str]:
     published = f", [Hub]({web_page(result.published)})" if result.published else ""
     return [
         *begin,
-        mean(scalars, "score", "**") if whole else f"**{result.status}**",
+        mean(scalars, "score", "**" if entry.comes_up else "") if whole else result.status,
         mean(scalars, "eval_score") if whole else "",
         f"{slm_lab}, {entry.beside}" if entry.beside else slm_lab,
         {True: "reached", False: "not reached", None: ""}[entry.reached],
@@ -179,7 +181,7 @@ def _summary(entries: Sequence[Entry]) -> list[str]:
     said = [f"{len(results)} of {count(len(entries), 'row')} are run"]
     beside = [entry.beside for entry in entries if entry.beside]
     if beside:
-        least = sum(word in ("above", "higher") for word in beside)
+        least = sum(entry.comes_up for entry in entries)
         said.append(f"{least} of the {len(beside)} that SLM Lab published too come to its score")
     reached = [entry.reached for entry in entries if entry.reached is not None]
     if reached:
@@ -202,6 +204,6 @@ def _cell(entry: Entry | None) -> str:
     if not entry.result.is_whole:
         return entry.result.status
     score = number(entry.score)
-    score = f"**{score}**" if entry.beside in ("above", "higher") else score
+    score = f"**{score}**" if entry.comes_up else score
     mark = {True: " ✓", False: " ✗", None: ""}[entry.reached]
     return score + mark

@@ -12,12 +12,13 @@ import pandas as pd
 import pytest
 
 from slm_lightning.api.benchmarks import PAGES, write_benchmark_pages
-from slm_lightning.lab.benchmark import pages
+from slm_lightning.lab.benchmark import pages, standing
 from slm_lightning.lab.benchmark.pages import collect, disagreements, write_pages
 from slm_lightning.lab.benchmark.picture import draw, is_drawn
 from slm_lightning.lab.benchmark.results import from_record, read
 from slm_lightning.lab.benchmark.sets import BenchmarkSet, read_sets
 from slm_lightning.lab.benchmark.standing import Entry
+from slm_lightning.lab.report.known_scores import KnownScore
 from slm_lightning.lab.result import Result
 from slm_lightning.lab.wording import number
 from slm_lightning.tracking import Record
@@ -66,7 +67,7 @@ def test_a_page_says_what_the_record_holds(folder: Path, finished: Result) -> No
     row = next(line for line in text.splitlines() if line.startswith("| [A2C]"))
     cells = [cell.strip() for cell in row.split("|")[1:-1]]
     scalars = finished.scalars
-    assert cells[1].startswith(f"**{number(scalars['score'])}** ({number(scalars['score_ci_low'])} to ")
+    assert cells[1].startswith(f"{number(scalars['score'])} ({number(scalars['score_ci_low'])} to ")
     assert cells[2].startswith(f"{number(scalars['eval_score'])} (")
     assert cells[3] == "496.7 after 200\u202f000 frames", "not compared: other frames"
     assert cells[4:7] == ["not reached", "1\u202f984", "2"]
@@ -124,7 +125,7 @@ def test_a_wrong_number_is_found(
     assert without_pictures(disagreements(sets, folder, finished_record)) == []
     page = folder / "CartPole-v1.md"
     text = page.read_text()
-    page.write_text(text.replace("**", "**1", 1))
+    page.write_text(text.replace(") | ", ") | 1", 1))
     (line,) = without_pictures(disagreements(sets, folder, finished_record))
     assert line.startswith(f"{page}:9: says") and "where the record says" in line
     page.write_text(text)
@@ -163,7 +164,7 @@ def test_a_session_that_failed_is_in_no_score(folder: Path, sets: list[Benchmark
     facts["sessions"][1]["reason"] = "the loss is nan at frame 640"
     kept.write_text(json.dumps(facts))
     text = dict(page_texts(sets, folder))["CartPole-v1.md"]
-    assert "| **diverged** |" in text and "| 1/2 |" in text
+    assert "| diverged |" in text and "| 1/2 |" in text
     assert "A2C: session 1 diverged: the loss is nan at frame 640" in text
 
 
@@ -174,6 +175,20 @@ def test_frames_are_those_that_were_trained(folder: Path, sets: list[BenchmarkSe
     kept.write_text("".join(row for row in rows if ",1984," not in row))
     text = dict(page_texts(sets, folder))["CartPole-v1.md"]
     assert "| 1\u202f800 of 1\u202f984 | 2 |" in text
+
+
+def test_bold_is_at_least_the_published_score(
+    folder: Path, sets: list[BenchmarkSet], finished: Result, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On every page, and where it had as many frames."""
+    score = finished.scalars["score"]
+    for published, bold in ((score, True), (score + 1, False)):
+        known = {"CartPole-v1": {"A2C": KnownScore(published, "A2C", 1984)}}
+        monkeypatch.setattr(standing, "known_scores", lambda known=known: known)
+        text = dict(page_texts(sets, folder))
+        shown = f"**{number(score)}**"
+        assert (f"| {shown} (" in text["CartPole-v1.md"]) is bold
+        assert (f"| {shown} ✗" in text["README.md"]) is bold
 
 
 def test_pictures_say_what_they_show(folder: Path, sets: list[BenchmarkSet], tmp_path: Path) -> None:
