@@ -87,6 +87,9 @@ def run_benchmark(
     if not rows:
         known = ", ".join(row.id for row in wanted.rows)
         raise UsageError(f"{wanted.title} has no row that fits {' or '.join(only)}", f"it has {known}")
+    for row in rows:
+        if row.spec.search:
+            say(f"note: {row.id}: a row is one trial, so its section search is not read")
     record = Record()
     progress = BenchmarkProgress(rows, say)
     execution = Execution(record, progress, device, again)

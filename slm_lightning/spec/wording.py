@@ -114,6 +114,8 @@ def _describe(annotation: Any, metadata: Sequence[Any] = ()) -> str:
         return f"a list{longest}, each entry {_describe(args[0])}"
     if origin is tuple:
         return f"a list of {len(args)}, each entry {_describe(args[0])}"
+    if origin is dict and args[1] is not Any:
+        return f"a section, each value {_describe(args[1])}"
     if origin is dict or (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
         return "a section"
     if annotation in (int, float):

@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from slm_lightning.errors import Problem, SpecError, UsageError
 from slm_lightning.lab.preflight import with_one_round
@@ -25,12 +25,14 @@ from slm_lightning.registry import REGISTRY
 from slm_lightning.spec.base import SpecModel
 from slm_lightning.spec.load import RawSpec, load_spec, read_specs, variables_in
 from slm_lightning.spec.model import Spec
-from slm_lightning.spec.parse import SUFFIXES, parse, read_text
+from slm_lightning.spec.parse import SUFFIXES, parse, read_text, repeated_keys
 from slm_lightning.spec.resolve import resolve
-from slm_lightning.spec.wording import dotted
+from slm_lightning.spec.sections import Sections
+from slm_lightning.spec.wording import file_name
 
 SETS = Path("benchmarks/sets")
 """Where a repository keeps its sets."""
+HOW = "docs/benchmarking.md says how a set is written"
 SAYS_NOTHING = ("max_trial", "search", "search_resources", "search_scheduler", "hypothesis")
 """Keys of section ``meta`` that change no number of a trial."""
 
@@ -54,7 +56,8 @@ class SetParams(SpecModel):
     """A set as its file writes it."""
 
     title: str
-    rows: list[RowParams | str] = Field(min_length=1)
+    rows: list[dict[str, Any] | str] = Field(min_length=1)
+    """Each a :class:`RowParams`."""
     overrides: dict[str, Any] = Field(default_factory=dict)
     """Those of all rows; a row's own go before."""
 
@@ -149,15 +152,28 @@ def resolved(source: str | Path | Mapping[str, Any]) -> Spec:
 
 
 def _read(path: Path) -> BenchmarkSet:
-    params = SetParams(title=path.name, rows=_rows_of(path)) if path.is_dir() else _parsed(path)
-    rows = [RowParams(spec=row) if isinstance(row, str) else row for row in params.rows]
-    return BenchmarkSet(params.title, path, tuple(_row(row, params.overrides) for row in rows))
+    if path.is_dir():
+        title, given = path.name, [(row.spec, row) for row in _rows_of(path)]
+    else:
+        title, params = _parsed(path)
+        given = [(f"{path}: rows.{i} ({file_name(row.spec)})", row) for i, row in enumerate(params)]
+    rows: list[Row] = []
+    faults: list[SpecError] = []
+    for where, each in given:
+        try:
+            rows.append(_row(each))
+        except SpecError as error:
+            faults.append(_placed(error, where, each))
+    if faults:
+        hint = next((fault.hint for fault in faults if fault.hint), "")
+        raise SpecError([problem for fault in faults for problem in fault.problems], hint)
+    return BenchmarkSet(title, path, tuple(rows))
 
 
-def _rows_of(folder: Path) -> list[RowParams | str]:
+def _rows_of(folder: Path) -> list[RowParams]:
     """The specs below a folder that are complete as they are."""
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    rows: list[RowParams | str] = [
+    rows = [
         RowParams(spec=str(file), name=name)
         for file in files
         if not variables_in(file)
@@ -170,19 +186,38 @@ def _rows_of(folder: Path) -> list[RowParams | str]:
     return rows
 
 
-def _parsed(path: Path) -> SetParams:
+def _parsed(path: Path) -> tuple[str, list[RowParams]]:
+    """Title and rows of a set's file, these with the overrides of the set."""
     data = parse(read_text(path), str(path), SUFFIXES[path.suffix.lower()])
-    try:
-        return SetParams.model_validate(data)
-    except ValidationError as error:
-        faults = {(*fault["loc"], fault["msg"]): fault for fault in error.errors()}.values()
-        problems = [Problem(f"{path}: {dotted(*fault['loc'])}", fault["msg"]) for fault in faults]
-        raise SpecError(problems, "docs/benchmarking.md says how a set is written") from None
+    if not isinstance(data, dict):
+        raise SpecError.at(str(path), "holds no set: its top level has title and rows", HOW)
+    given = data["rows"] if isinstance(data.get("rows"), list) else []
+    entries = {str(i): {"spec": row} if isinstance(row, str) else row for i, row in enumerate(given)}
+    sections = Sections({"set": data, "rows": entries}, {}, strict=True)
+    whole = sections.read("set", SetParams)
+    rows = [sections.read(f"rows.{i}", RowParams) for i in entries]
+    problems = [Problem(key, "stands there twice") for key in repeated_keys(data)] + sections.problems
+    if whole is None or problems:
+        inside = [(problem.path.removeprefix("set."), problem.message) for problem in problems]
+        raise SpecError([Problem(f"{path}: {where}", message) for where, message in inside], HOW)
+    shared = whole.overrides
+    return whole.title, [
+        row.model_copy(update={"overrides": {**shared, **row.overrides}}) for row in rows if row
+    ]
 
 
-def _row(params: RowParams, overrides: Mapping[str, Any]) -> Row:
-    params = params.model_copy(update={"overrides": {**overrides, **params.overrides}})
+def _row(params: RowParams) -> Row:
     raw = load_spec(params.spec, params.name, params.variables, params.overrides)
     conceal(raw.data)
     spec = resolve(raw, REGISTRY)
     return Row(params, raw, spec if raw.native else with_one_round(spec))
+
+
+def _placed(error: SpecError, where: str, row: RowParams) -> SpecError:
+    """What is wrong with the spec of a row, told of the row."""
+    file = file_name(row.spec)
+    inside = [(p.path.removeprefix(file).removeprefix(": "), p.message) for p in error.problems]
+    problems = [Problem(f"{where}: {path}" if path else where, said) for path, said in inside]
+    lacking = sorted(variables_in(row.spec) - row.variables.keys()) if Path(row.spec).is_file() else []
+    values = json.dumps(dict.fromkeys(lacking, "VALUE"))
+    return SpecError(problems, f'give the row "variables": {values}' if lacking else error.hint)

@@ -69,7 +69,9 @@ def test_a_run_of_somebody_else_is_no_result_and_does_not_go_on(tmp_path: Path) 
 def test_a_row_that_fails_does_not_stop_the_others(lab: Lab, tmp_path: Path) -> None:
     good, _ = two_specs(tmp_path)
     bad = write_spec(tmp_path / "bad.json", tiny("bad", env={**SHORT, **faulty("raise", at=100)}))
-    lost = write_spec(tmp_path / "lost.json", tiny("lost", env={"name": "Nowhere-v7"}))
+    nowhere = tiny("lost", env={"name": "Nowhere-v7"})
+    nowhere["lost"]["search"] = {"agent.algorithm.gamma__uniform": [0.9, 0.99]}
+    lost = write_spec(tmp_path / "lost.json", nowhere)
     named = [{"spec": str(spec), "label": spec.stem} for spec in (lost, bad)]
     path = write_set(tmp_path, [*named, str(good)])
     answer = lab("benchmark", "run", path, "--json")
@@ -82,6 +84,7 @@ def test_a_row_that_fails_does_not_stop_the_others(lab: Lab, tmp_path: Path) -> 
     }
     assert "Nowhere-v7" in found["lost"]["reason"] and "session 1" in found["bad"]["reason"]
     assert "Traceback" not in answer.err
+    assert "note: Nowhere-v7/lost: a row is one trial, so its section search is not read" in answer.err
 
 
 def test_a_pattern_that_fits_nothing(lab: Lab, tmp_path: Path) -> None:

@@ -93,10 +93,18 @@ def test_one_algorithm_in_one_environment_is_one_row(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("{", "line 1, column 2"),
-        ('{"title": "x", "rows": []}', "rows"),
-        ('{"title": "x", "rows": ["a.json"], "row": 1}', "row: Extra"),
-        ('{"title": "x", "rows": [{"specs": "a.json"}]}', "rows.0"),
-        ('{"title": "x", "rows": ["nowhere.json"]}', "nowhere.json: no such file"),
+        ("[]", "holds no set"),
+        ('{"title": "x", "rows": []}', "rows: expected a list, each entry a section or text, not []"),
+        ('{"tilte": "x", "rows": ["a.json"]}', 'tilte: unknown key, did you mean "title"?'),
+        ('{"title": "x", "title": "y", "rows": ["a.json"]}', "title: stands there twice"),
+        ('{"title": "x", "rows": [{"specs": "a.json"}]}', "rows.0.specs: unknown key, did you"),
+        ('{"title": "x", "rows": ["a.json", {"spec": 3}]}', "rows.1.spec: expected text, not 3"),
+        ('{"title": "x", "rows": [["a.json"]]}', "rows.0: expected a section, not a list"),
+        (
+            '{"title": "x", "rows": [{"spec": "a.json", "variables": {"n": 3}}]}',
+            'rows.0.variables: expected a section, each value text, not {"n": 3}',
+        ),
+        ('{"title": "x", "rows": ["nowhere.json"]}', "rows.0 (nowhere.json): no such file"),
     ],
 )
 def test_a_faulty_set_says_where(text: str, said: str, tmp_path: Path) -> None:
@@ -105,6 +113,21 @@ def test_a_faulty_set_says_where(text: str, said: str, tmp_path: Path) -> None:
     with pytest.raises(SpecError) as raised:
         rows(path)
     assert said in str(raised.value)
+    assert str(raised.value).startswith(str(path)) and "Input" not in str(raised.value)
+
+
+def test_every_faulty_row_is_named(tmp_path: Path) -> None:
+    whole, _ = map(str, two_specs(tmp_path))
+    open_one = str(write_spec(tmp_path / "open.json", tiny("open", env={"name": "${env}"})))
+    path = write_set(
+        tmp_path, [whole, open_one, {"spec": whole, "overrides": {"env.max_fram": 8}, "label": "b"}]
+    )
+    with pytest.raises(SpecError) as raised:
+        rows(path)
+    unset, misspelt = map(str, raised.value.problems)
+    assert unset == f'{path}: rows.1 ({open_one}): env.name: "${{env}}" has no value'
+    assert misspelt.startswith(f"{path}: rows.2 ({whole}): env.max_fram: unknown key, did you mean")
+    assert raised.value.hint == 'give the row "variables": {"env": "VALUE"}'
 
 
 def test_what_a_result_depends_on(tmp_path: Path) -> None:
