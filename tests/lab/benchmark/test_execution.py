@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from slm_lightning.lab.benchmark.results import Trials
 from slm_lightning.lab.benchmark.sets import read_sets
+from slm_lightning.lab.result import Result
 from slm_lightning.lab.trial import Trial
 from slm_lightning.tracking import ORIGIN, Record
 from tests.lab.benchmark.support import SHORT, two_specs, write_set
@@ -23,38 +27,40 @@ def trials() -> list[str]:
     return sorted(run.run_id for run in Record().runs(kind="trial"))
 
 
-def test_a_finished_row_is_not_run_again(lab: Lab, tmp_path: Path) -> None:
-    a2c, reinforce = two_specs(tmp_path)
-    path = write_set(tmp_path, [str(a2c), str(reinforce)])
-    first = lab("benchmark", "run", path, "--only", "*/A2C", "--json")
-    assert first.code == 0, first.err
-    (row,) = json.loads(first.out)["rows"]
-    assert row["status"] == "done" and trials() == [row["run_id"]]
-
-    spec = json.loads(a2c.read_text())  # another name, the same setting
-    a2c.write_text(json.dumps({"renamed": spec["small_a2c"]}), encoding="utf-8")
-    second = lab("benchmark", "run", path, "--json")
-    assert second.code == 0, second.err
-    there, new = json.loads(second.out)["rows"]
-    assert (there["status"], there["run_id"]) == ("there", row["run_id"])
-    assert there["score"] == pytest.approx(row["score"])
-    assert (new["row"], new["status"]) == ("CartPole-v1/REINFORCE", "done")
-    assert trials() == sorted([row["run_id"], new["run_id"]])
-    assert "is there" in second.err and "(2 of 2)" in second.err
-
-    third = lab("benchmark", "run", path, "--only", "*/A2C", "--again", "--json")
-    assert json.loads(third.out)["rows"][0]["status"] == "done" and len(trials()) == 3
+@pytest.fixture
+def done(finished: Result, finished_root: Path, record: Record) -> Result:
+    """The finished trial, in a record of the test's own."""
+    with closing(sqlite3.connect(Record(finished_root).database)) as database:
+        database.execute("pragma wal_checkpoint(truncate)")
+    shutil.copytree(finished_root, record.root, dirs_exist_ok=True)
+    return finished
 
 
-def test_a_row_that_was_interrupted_goes_on(lab: Lab, tmp_path: Path) -> None:
-    path = write_set(tmp_path, [str(two_specs(tmp_path)[0])])
-    row = read_sets([path])[0].rows[0]
+def test_what_is_missing_is_run_and_no_more(lab: Lab, tmp_path: Path, done: Result) -> None:
+    """A row that is there under another name is left alone, one that was interrupted goes on."""
+    renamed = write_spec(tmp_path / "renamed.json", tiny("renamed"))
+    path = write_set(tmp_path, [str(renamed), str(two_specs(tmp_path)[1])])
+    row = read_sets([path])[0].rows[1]
     begun = Trial.create(row.raw, row.spec, Record())
     begun.give_up("stopped")
-    answer = lab("benchmark", "run", path)
+    answer = lab("benchmark", "run", path, "--json")
     assert answer.code == 0, answer.err
+    there, went_on = json.loads(answer.out)["rows"]
+    assert (there["row"], there["status"]) == ("CartPole-v1/A2C", "there")
+    assert there["run_id"] == done.run_id and there["score"] == pytest.approx(done.scalars["score"])
+    assert (went_on["row"], went_on["status"]) == ("CartPole-v1/REINFORCE", "done")
     assert f"goes on as run {begun.run_id[:8]}" in answer.err
-    assert trials() == [begun.run_id]
+    assert "is there" in answer.err and "(2 of 2)" in answer.err
+    assert trials() == sorted([done.run_id, begun.run_id])
+
+
+def test_a_row_is_run_again_where_that_is_asked(lab: Lab, tmp_path: Path, done: Result) -> None:
+    spec = write_spec(tmp_path / "done.json", tiny("done"))
+    path = write_set(tmp_path, [str(spec), str(two_specs(tmp_path)[1])])
+    answer = lab("benchmark", "run", path, "--only", "*/A2C", "--again", "--json")
+    (row,) = json.loads(answer.out)["rows"]
+    assert row["status"] == "done" and trials() == sorted([done.run_id, row["run_id"]])
+    assert row["score"] == pytest.approx(done.scalars["score"]), "of the same setting"
 
 
 def test_a_run_of_somebody_else_is_no_result_and_does_not_go_on(tmp_path: Path) -> None:
