@@ -18,6 +18,7 @@ from slm_lightning.lab.bundle import ABOUT, WEIGHTS
 from slm_lightning.lab.publish.arrived import Arrived
 from slm_lightning.lab.publish.importing import take_in
 from slm_lightning.lab.publish.publication import MANIFEST, WINNER
+from slm_lightning.lab.publish.recomputing import recomputed
 from slm_lightning.tracking import ORIGIN, RESOLVED, Record, RunInfo
 
 Say = Callable[[str], None]
@@ -77,7 +78,7 @@ def _pulled(record: Record, hub: Hub, listing: Listing, say: Say) -> RunInfo:
     with tempfile.TemporaryDirectory(prefix="slm-lightning-") as scratch:
         folder = Path(scratch, "fetched")
         hub.fetch(listing, folder)
-        run = take_in(record, Arrived.of(folder, origin))
+        run = take_in(record, recomputed(Arrived.of(folder, origin)))
     say(f"{run.name}: run {run.run_id[:8]}, from {origin}")
     return run
 

@@ -12,6 +12,8 @@ from typing import Any
 from slm_lightning.lab.publish.arrived import Arrived, ToldRun, plain
 from slm_lightning.lab.publish.runs import rows_of
 from slm_lightning.lab.replay import POLICY
+from slm_lightning.lab.report.findings import findings
+from slm_lightning.lab.search.experiment_result import headlines
 from slm_lightning.tracking import ORIGIN, Record, RunInfo
 from slm_lightning.tracking.query import TABLE
 
@@ -44,6 +46,8 @@ class _Taking:
         self._keep_policy(self.ids.get(self.arrived.session, top))
         for run in reversed(self.arrived.runs[1:]):
             self._end(run)
+        if self.top.kind == "experiment":
+            self.record.log_metrics(top, headlines(findings(self.record, top)))
         self.record.log_artifacts(top, self.arrived.manifest)  # all of it is there
         self._end(self.top)
         return self.record.get(top)

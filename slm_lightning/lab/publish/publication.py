@@ -17,7 +17,7 @@ from slm_lightning.lab.bundle import ABOUT, WEIGHTS
 from slm_lightning.lab.export import export_policy
 from slm_lightning.lab.publish.card import Facts, card
 from slm_lightning.lab.publish.played import RESULTS, VIDEO, play, write_results
-from slm_lightning.lab.publish.runs import described, family, gathered, number_tables, read_json
+from slm_lightning.lab.publish.runs import described, family, gathered, number_table, read_json
 from slm_lightning.lab.report.experiment_page import order
 from slm_lightning.lab.report.experiment_panels import experiment_graph
 from slm_lightning.lab.report.findings import Findings, findings
@@ -146,7 +146,7 @@ class _Writer:
     def _draw(self) -> list[str]:
         """Draws the graphs, the most telling first, and returns their names; none without a browser."""
         table = gathered(self.record, self.sessions)
-        tables = number_tables(table, self.sessions)
+        tables = [number_table(table, each.tags) for each in self.sessions]
         environment = self.trial.tags["slm.env"]
         index = [each.run_id for each in self.sessions].index(self.session.run_id)
         planned = int(self.trial.params.get("meta.max_session", len(tables)))

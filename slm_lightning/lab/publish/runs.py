@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -81,10 +81,7 @@ def rows_of(table: pd.DataFrame, tags: Mapping[str, str]) -> pd.DataFrame:
     return mine.loc[:, (mine != "").any(axis=0)]
 
 
-def number_tables(table: pd.DataFrame, sessions: Sequence[RunInfo]) -> list[pd.DataFrame]:
-    """The rows of each session as numbers, as graphs take them; the hashes of states are left out."""
-    found = []
-    for session in sessions:
-        rows = rows_of(table, session.tags).drop(columns="state", errors="ignore")
-        found.append(rows.apply(pd.to_numeric, errors="coerce"))
-    return found
+def number_table(table: pd.DataFrame, tags: Mapping[str, str]) -> pd.DataFrame:
+    """The rows of one session as numbers, as graphs take them; the hashes of states are left out."""
+    rows = rows_of(table, tags).drop(columns="state", errors="ignore")
+    return rows.apply(pd.to_numeric, errors="coerce")

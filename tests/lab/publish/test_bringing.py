@@ -221,6 +221,27 @@ def test_what_is_refused(
     assert not (tmp_path / "mlruns" / "mlflow.db").exists()
 
 
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_score_that_its_rows_do_not_show(
+    hub: FakeHub, files: dict[str, bytes], record: Record, lab: Lab, place: int
+) -> None:
+    def forged(runs: list[dict[str, Any]]) -> None:
+        runs[place]["metrics"]["score"] = 499.0
+
+    hub.add("evil/policy", changed(files, forged))
+    answer = lab("pull", "evil/policy")
+    assert (answer.code, answer.out) == (7, "") and "score of tiny_t0" in answer.err
+    assert "is 499.0; its rows give" in answer.err and not record.top(None)
+
+
+def test_metrics_that_no_row_shows_are_left_behind(
+    hub: FakeHub, files: dict[str, bytes], record: Record, finished_root: Path
+) -> None:
+    hub.add("evil/policy", changed(files, lambda runs: runs[0]["metrics"].update(best_score=499.0)))
+    (run,) = pull("evil/policy", say=lambda text: None)
+    assert run.metrics == Record(finished_root).find("tiny_t0").metrics
+
+
 def test_a_terminal_gets_no_orders(
     hub: FakeHub, files: dict[str, bytes], record: Record, lab: Lab
 ) -> None:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 from imageio_ffmpeg import count_frames_and_secs
 
 from slm_lightning import pull, reproduce, run, search
+from slm_lightning.errors import IntegrityError
 from slm_lightning.lab.report.findings import findings
 from slm_lightning.tracking import Record
 from tests.hub.repositories import FakeHub
+from tests.lab.publish.test_bringing import changed
 from tests.lab.searching import LR, search_spec
 from tests.support import REPOSITORY, Lab, needs, tiny
 
@@ -57,6 +60,15 @@ def test_a_search_comes_back_whole(
     for command in (("report",), ("show",), ("enjoy", "--episodes", 2)):
         answer = lab(command[0], back.run_id, *command[1:])
         assert answer.code == 0, answer.err
+    assert back.metrics.items() >= {"score": record.get(found.run_id).metrics["score"]}.items()
+    hub.add("evil/search", changed(files, _better), kind="dataset")
+    with pytest.raises(IntegrityError, match="says that score of tiny_t0 is 499"):
+        pull("evil/search", say=silent)
+
+
+def _better(runs: list[dict[str, Any]]) -> None:
+    """What the search was told of a trial."""
+    runs[1]["tags"]["slm.values"] = "[499.0]"
 
 
 def test_what_was_pulled_is_reproduced_bit_for_bit(
