@@ -82,8 +82,9 @@ def _of_trial(
 def _check(name: str, run: ToldRun, told: Any, known: float, origin: str) -> None:
     is_number = isinstance(told, float | int)
     if not is_number or not math.isclose(told, known, rel_tol=1e-6, abs_tol=1e-9):
+        said = f"{name} of {run.name} is {plain(str(told))[:20]}"
         raise IntegrityError(
-            f"{origin} says that {name} of {run.name} is {plain(str(told))[:20]}; its rows give {known:.6g}",
+            f"{origin} says that {said}; its rows give {known:.6g}",
             "nothing of it was recorded; ask its author for the numbers as they were recorded",
         )
 
