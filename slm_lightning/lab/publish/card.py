@@ -43,7 +43,7 @@ class Facts:
     """What the bundle says of the policy."""
     played: Played
     settings: Mapping[str, Any]
-    """The spec that the user wrote, by dotted path."""
+    """The keys that were written or drawn, by dotted path, with the values of the policy's trial."""
     machine: Mapping[str, Any]
     graphs: Sequence[str]
     files: Sequence[tuple[str, str]]
@@ -52,6 +52,8 @@ class Facts:
     found: Findings | None = None
     """Of an experiment."""
     said: Verdict | None = None
+    searched: Sequence[str] = ()
+    """A table of what was searched, line by line."""
 
     @property
     def algorithm(self) -> str:

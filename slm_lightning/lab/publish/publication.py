@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from slm_lightning.lab.report.experiment_page import order
 from slm_lightning.lab.report.experiment_panels import experiment_graph
 from slm_lightning.lab.report.findings import Findings, findings
 from slm_lightning.lab.report.importance import importances
+from slm_lightning.lab.report.pull_request import searched
 from slm_lightning.lab.report.verdict import verdict
 from slm_lightning.redact import holds_secret, redact
 from slm_lightning.spec.blanks import refuse_blanks
@@ -117,7 +118,10 @@ class _Writer:
             sessions=self.sessions,
             about=self.about,
             played=played,
-            settings=_settings(read_json(self.record, self.runs[0], "spec.json")),
+            settings=self._settings(),
+            searched=searched(self.found, read_json(self.record, self.run, RESOLVED))
+            if self.found
+            else (),
             machine=json.loads((self.folder / "provenance/machine.json").read_text(encoding="utf-8")),
             graphs=pictures,
             files=list(self._contents()),
@@ -142,6 +146,17 @@ class _Writer:
         top = self.runs[0].run_id
         shutil.copyfile(self.record.download(top, "spec.json"), self.folder / "spec.json")
         shutil.copytree(self.record.download(top, "provenance"), self.folder / "provenance")
+
+    def _settings(self) -> dict[str, Any]:
+        """The keys that the user wrote, and those that a search drew, with the values of the policy's
+        trial; without what says how to search."""
+        (sections,) = read_json(self.record, self.runs[0], "spec.json").values()
+        values = flatten(json.loads((self.bundle / RESOLVED).read_text(encoding="utf-8")))
+        drawn = json.loads(self.trial.tags.get("slm.drawn", "{}"))
+        keys = {**flatten(sections), **drawn}
+        return {
+            k: values.get(k, v) for k, v in keys.items() if not k.startswith(("search.", "meta.search"))
+        }
 
     def _draw(self) -> list[str]:
         """Draws the graphs, the most telling first, and returns their names; none without a browser."""
@@ -188,13 +203,6 @@ class _Writer:
 def write_json(path: Path, data: Any) -> None:
     """Writes plain data."""
     path.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _settings(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """What the user wrote, without what says how to search."""
-    (sections,) = spec.values()
-    flat = flatten(sections)
-    return {key: value for key, value in flat.items() if not key.startswith(("search.", "meta.search"))}
 
 
 def _experiment_graph(found: Findings) -> Any:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import shlex
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ def pull_request(record: Record, run: RunInfo, base: Path | None = None) -> str:
     environment, algorithm = spec["env"]["name"], spec["agent"]["algorithm"]["name"]
     if run.kind == "experiment":
         found = findings(record, run.run_id)
-        results, settings = _search_results(found), _searched(found, spec)
+        results, settings = _search_results(found), searched(found, spec)
     else:
         results, settings = _trial_results(record, run, spec), _settings(run, spec, base)
     lines = [f"# {plain(run.name)}: {plain(algorithm)} in {plain(environment)}", "", *results[0]]
@@ -130,8 +130,8 @@ def _drawn(trial: TrialFinding, found: Findings) -> str:
     return plain(setting(trial.drawn, found.labels))
 
 
-def _searched(found: Findings, spec: dict[str, Any]) -> list[str]:
-    """What was tried."""
+def searched(found: Findings, spec: Mapping[str, Any]) -> list[str]:
+    """What a search tried, as a table in Markdown; ``spec`` is its resolved one."""
     space = Space.of(spec["search"])
     rows = []
     for dimension in space.dimensions:

@@ -14,6 +14,7 @@ from imageio_ffmpeg import count_frames_and_secs
 from slm_lightning import pull, reproduce, run, search
 from slm_lightning.errors import IntegrityError
 from slm_lightning.lab.report.findings import findings
+from slm_lightning.lab.wording import spec_value
 from slm_lightning.tracking import Record
 from tests.hub.repositories import FakeHub
 from tests.lab.publish.test_bringing import changed
@@ -43,6 +44,7 @@ def test_a_search_comes_back_whole(
     assert lab("publish", found.run_id, "--repo", "me/search", "--episodes", 2).code == 0
     files = hub.repos["dataset", "me/search"].files
     assert {"winner/policy.safetensors", "replay.mp4", "metrics.csv"} <= files.keys()
+    _check_card(files, record, found.best[0].run_id)
     other = elsewhere(tmp_path, monkeypatch)
     (back,) = pull("hf://me/search", say=silent)
     again = findings(other, back.run_id)
@@ -64,6 +66,14 @@ def test_a_search_comes_back_whole(
     hub.add("evil/search", changed(files, _better), kind="dataset")
     with pytest.raises(IntegrityError, match="says that score of tiny_t0 is 499"):
         pull("evil/search", say=silent)
+
+
+def _check_card(files: dict[str, bytes], record: Record, best: str) -> None:
+    """It shows what was searched, and of the winner its own values."""
+    card = files["README.md"].decode()
+    drawn = json.loads(record.get(best).tags["slm.drawn"])
+    assert f"| `{LR}` | 0.001 to 0.1, on a logarithmic scale | " in card
+    assert f"| `{LR}` | `{spec_value(drawn[LR])}` |" in card
 
 
 def _better(runs: list[dict[str, Any]]) -> None:
