@@ -31,8 +31,9 @@ def export(run, folder, checkpoint) -> None:
 def pull(pattern, as_json) -> None:
     """Take published runs into the record.
 
-    PATTERN is USER/NAME on the HuggingFace Hub, in which * stands for anything. The runs are then
-    listed, shown, compared, replayed and reproduced like any other; nothing that could run is taken.
+    PATTERN is USER/NAME on the HuggingFace Hub, in which * stands for anything, or
+    USER/NAME@REVISION for a branch or a commit. The runs are then listed, shown, compared, replayed and
+    reproduced like any other; nothing that could run is taken.
     """
     from slm_lightning import api
 
@@ -81,4 +82,4 @@ def publish(run, repo, branch, private, dry_run, episodes, as_json) -> None:
         click.echo(f"{dry_run}: {len(done.publication.files)} files, and nothing was sent")
     else:
         click.echo(f"published: {done.url}")
-        click.echo(f"replay it  slm-lightning enjoy {done.address._replace(revision=None)}")
+        click.echo(f"replay it  slm-lightning enjoy {done.publication.address}")

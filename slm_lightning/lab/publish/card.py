@@ -76,8 +76,8 @@ class Facts:
 
     @property
     def home(self) -> str:
-        """The address as commands take it."""
-        return str(self.address._replace(revision=None))
+        """The address as commands take it, with its branch where that is not the default."""
+        return str(self.address)
 
     @property
     def project(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -21,6 +22,8 @@ Say = Callable[[str], None]
 
 REPO, PRIVATE = "SLM_HUB_REPO", "SLM_HUB_PRIVATE"
 """Environment variables: where runs are published by themselves, and whether only for oneself."""
+BRANCH = re.compile(r"[\w][\w./-]*", re.ASCII)
+"""Names that an address can hold."""
 EPISODES = 10
 """Greedy episodes by which a policy is evaluated."""
 FORMER = ("tags", "files")
@@ -61,9 +64,10 @@ def publish(
     """Uploads ``run`` to ``repo`` (``USER/NAME``; default the environment's), or writes what would be
     uploaded into the new folder ``dry_run``.
 
-    Raises UsageError and RefusedError as ``write``; MissingError before anything is prepared where
-    there is no token, no right or no network; StorageError where the Hub does not take it. The record
-    is left as it is, but for a tag that says where the run is published.
+    Raises UsageError and RefusedError as ``write``, and UsageError for a branch that no address can
+    name; MissingError before anything is prepared where there is no token, no right or no network;
+    StorageError where the Hub does not take it. The record is left as it is, but for a tag that says
+    where the run is published.
     """
     wanted = repo or default_repo(run)
     if wanted is None and dry_run is None:
@@ -71,6 +75,8 @@ def publish(
     address = Address.parse(wanted) if wanted else NOWHERE
     kind = "dataset" if run.kind == "experiment" else "model"
     address = Address(address.repo, kind, branch or address.revision)  # type: ignore[arg-type]
+    if branch and not BRANCH.fullmatch(branch):
+        raise UsageError(f"{branch!r} is no branch", "letters, digits and ./_- name one")
     if dry_run is not None:
         return Published(run, write(record, run, dry_run, address, episodes), None, "")
     hub = Hub()

@@ -58,10 +58,17 @@ def test_what_others_added_stays(hub: FakeHub, finished_record: Record, lab: Lab
 
 
 def test_to_a_branch_of_a_private_one(hub: FakeHub, finished_record: Record, lab: Lab) -> None:
-    assert lab(*PUBLISH, "--private", "--branch", "v2").code == 0
+    answer = lab(*PUBLISH, "--private", "--branch", "v2")
+    assert answer.code == 0 and "slm-lightning enjoy hf://me/policy@v2\n" in answer.out
     repo = hub.repos["model", "me/policy"]
     assert repo.private and set(repo.files) == {".gitattributes"}
-    assert "policy.safetensors" in repo.branches["v2"][-1][1]
+    there = repo.branches["v2"][-1][1]
+    card = there["README.md"].decode()
+    assert "policy.safetensors" in there
+    for command in ("enjoy", "reproduce"):
+        assert f"slm-lightning {command} hf://me/policy@v2\n" in card
+    answer = lab(*PUBLISH, "--branch", "a b")
+    assert answer.code == 2 and "'a b' is no branch" in answer.err
 
 
 @pytest.mark.parametrize("token", ["", READER])
