@@ -73,7 +73,7 @@ def reproduce(
     ``here``, those of now), and compares it bit for bit. With ``commit``, ``run`` is a spec file, which
     is run with the code of that commit, recorded, and compared with an earlier run of both.
 
-    ``hf://USER/NAME`` is pulled first. Returns a
+    ``hf://USER/NAME`` is pulled first, and stays in the record. Returns a
     :class:`slm_lightning.lab.reproduce.reproduction.Reproduction`; None where there is no earlier run.
     """
     from slm_lightning.lab.reproduce.reproduction import reproduce as make_again
@@ -99,8 +99,8 @@ def verify(run: str, *, block: int | None = None, session: int = 0, device: str 
 
 def pull(pattern: str, *, say: Say = print):
     """Takes published runs into the record: those of ``USER/NAME``, in which ``*`` stands for anything.
-    What is there already is not fetched again. Returns the :class:`slm_lightning.tracking.RunInfo` of
-    each.
+    What is there already, also from an earlier commit, is not taken again. Returns the
+    :class:`slm_lightning.tracking.RunInfo` of each.
 
     Raises RefusedError where a repository holds, or names, anything that could run, IntegrityError
     where its files are not those that were published; then nothing of it is recorded.

@@ -7,6 +7,7 @@ run stays marked by where it is from.
 from __future__ import annotations
 
 import atexit
+import json
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from slm_lightning.hub import SCHEME, Address, Hub, Listing
 from slm_lightning.lab.bundle import ABOUT, WEIGHTS
 from slm_lightning.lab.publish.arrived import Arrived
 from slm_lightning.lab.publish.importing import take_in
-from slm_lightning.lab.publish.publication import MANIFEST, WINNER
+from slm_lightning.lab.publish.publication import MANIFEST, ROWS, RUNS, WINNER
 from slm_lightning.lab.publish.recomputing import recomputed
 from slm_lightning.tracking import ORIGIN, RESOLVED, Record, RunInfo
 
@@ -78,9 +79,36 @@ def _pulled(record: Record, hub: Hub, listing: Listing, say: Say) -> RunInfo:
     with tempfile.TemporaryDirectory(prefix="slm-lightning-") as scratch:
         folder = Path(scratch, "fetched")
         hub.fetch(listing, folder)
+        if there := _same(record, listing.address, folder):
+            say(f"{there.name}: run {there.run_id[:8]} has the numbers of {origin} already")
+            return there
         run = take_in(record, recomputed(Arrived.of(folder, origin)))
     say(f"{run.name}: run {run.run_id[:8]}, from {origin}")
     return run
+
+
+def _same(record: Record, address: Address, folder: Path) -> RunInfo | None:
+    """The run that was taken in whole from an earlier commit of a repository, where those runs were
+    published again with the same rows."""
+    if not record.exists:
+        return None
+    wanted, earlier = _data(folder / MANIFEST), f"{address._replace(revision=None)}@"
+    for run in record.runs(limit=None):
+        is_from_there = run.tags.get(ORIGIN, "").startswith(earlier)
+        if not is_from_there or MANIFEST not in record.artifacts(run.run_id):
+            continue
+        if wanted and _data(record.download(run.run_id, MANIFEST)) == wanted:
+            return run
+    return None
+
+
+def _data(manifest: Path) -> dict[str, str]:
+    """The hashes of the runs and of the rows; empty where a manifest cannot be read."""
+    try:
+        files = json.loads(manifest.read_text(encoding="utf-8"))["files"]
+        return {name: str(files[name]) for name in (RUNS, ROWS)}
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return {}
 
 
 def _known(record: Record, origin: str) -> RunInfo | None:

@@ -64,6 +64,21 @@ def test_it_comes_back_with_the_same_numbers(
     assert len(record.top(None)) == 1
 
 
+def test_what_was_published_again_is_there_already(
+    hub: FakeHub, files: dict[str, bytes], record: Record
+) -> None:
+    repo = hub.add("me/policy", files)
+    (run,) = pull("me/policy", say=lambda text: None)
+    repo.commit("main", sealed({**files, "results.json": b'{"later": true}'}))
+    said: list[str] = []
+    (again,) = pull("me/policy", say=said.append)
+    assert again.run_id == run.run_id and "has the numbers of hf://me/policy@" in said[0]
+    worse = changed(files, lambda runs: runs[0].update(name="another"))
+    repo.commit("main", {**worse, "notes.md": b""})
+    (other,) = pull("me/policy", say=lambda text: None)
+    assert other.name == "another" and len(record.top(None)) == 2
+
+
 def test_it_is_replayed_compared_and_not_gone_on_with(
     hub: FakeHub, files: dict[str, bytes], record: Record, repository: Path, lab: Lab
 ) -> None:
