@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 
 from slm_lightning.hub.address import SCHEME
+from slm_lightning.redact import redact
 from slm_lightning.tracking import ORIGIN, PUBLISHED
 
-HUB = "https://huggingface.co/"
+HUB = "https://huggingface.co"
 
 
 def address_of(tags: Mapping[str, str]) -> str:
@@ -20,10 +22,15 @@ def address_of(tags: Mapping[str, str]) -> str:
 def web_page(address: str) -> str:
     """What a browser shows of it."""
     repository, _, revision = address.removeprefix(SCHEME).partition("@")
-    return f"{HUB}{repository}{f'/tree/{revision}' if revision else ''}"
+    return f"{_hub()}/{repository}{f'/tree/{revision}' if revision else ''}"
 
 
 def web_file(address: str, path: str) -> str:
     """Where a file of it is downloaded from."""
     repository, _, revision = address.removeprefix(SCHEME).partition("@")
-    return f"{HUB}{repository}/resolve/{revision or 'main'}/{path}"
+    return f"{_hub()}/{repository}/resolve/{revision or 'main'}/{path}"
+
+
+def _hub() -> str:
+    """The Hub that commands ask."""
+    return redact(os.environ.get("HF_ENDPOINT", "").rstrip("/")) or HUB

@@ -4,6 +4,7 @@ commands by which a reader repeats it."""
 from __future__ import annotations
 
 import json
+import math
 import shlex
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -88,8 +89,8 @@ def _trial_results(record: Record, run: RunInfo, spec: dict[str, Any]) -> tuple[
     if known := known_scores().get(environment_of(spec), {}).get(algorithm_of(spec)):
         said.append(
             f"SLM Lab's {known.algorithm} scored {number(known.score)} there after"
-            f" {number(known.frames, 12)} frames; here a session has"
-            f" {number(spec['env']['max_frame'], 12)}."
+            f" {number(known.frames, 12)} frames; here a session has spent"
+            f" {number(scalars.get('frames', math.nan) / max(len(sessions), 1), 12)}."
         )
     rows = [
         [str(i), *(number(session.metrics.get(name)) for name in SESSION)]
@@ -205,6 +206,9 @@ def _commands(record: Record, run: RunInfo, files: Sequence[str]) -> list[str]:
     commit, remote = (tags.get(f"mlflow.source.git.{key}", NONE) for key in ("commit", "repoURL"))
     steps = [f"git clone {shlex.quote(remote)} code && cd code"] if remote != NONE else []
     steps += [f"git checkout {commit}"] if commit != NONE else []
+    kept = [name for name in ("spec.json", DIFF) if name in files]
+    if address := address_of(tags):
+        steps += [f"curl --create-dirs -Lo {name} {web_file(address, name)}" for name in kept]
     if DIFF in files:
         steps.append(f"git apply {DIFF}  # what was not committed")
     confirm = int(tags.get("slm.confirm", 0))
@@ -214,14 +218,20 @@ def _commands(record: Record, run: RunInfo, files: Sequence[str]) -> list[str]:
     return [
         *block(steps),
         "",
-        f"It was started by `{command}`. `spec.json` and `{DIFF}` are among the files of run"
-        f" `{run.run_id[:8]}`. Who has its record repeats it, and compares it bit for bit, by",
+        f"It was started by `{command}`. {_among(kept)} the files of run `{run.run_id[:8]}`, not of the"
+        " commit. Who has its record repeats it, and compares it bit for bit, by",
         "",
-        *block([f"slm-lightning reproduce {address_of(tags) or run.run_id}"]),
+        *block([f"slm-lightning reproduce {address or run.run_id}"]),
         "",
         _surroundings(Recorded.of(run, record)),
         *([f"Its numbers need not come again: {doubt}."] if doubt else []),
     ]
+
+
+def _among(names: Sequence[str]) -> str:
+    return " and ".join(f"`{name}`" for name in names) + (
+        " is among" if len(names) == 1 else " are among"
+    )
 
 
 def _surroundings(recorded: Recorded) -> str:

@@ -44,7 +44,7 @@ def test_a_trial(finished: Result, finished_record: Record, tmp_path: Path) -> N
     assert text.startswith("# tiny_t0: ActorCritic in CartPole-v1\n")
     assert f"total_reward_ma **{number(scalars['score'])}** (" in text
     assert (
-        "SLM Lab's A2C scored 496.7 there after 200\u202f000 frames; here a session has 1\u202f984."
+        "SLM Lab's A2C scored 496.7 there after 200\u202f000 frames; here a session has spent 1\u202f984."
         in text
     )
     assert rows_of(text, "key") == [["`agent.algorithm.gamma`", "0.9", "0.99"]]
@@ -82,7 +82,9 @@ def test_the_base_is_the_file_of_the_command(record: Record, tmp_path: Path) -> 
     assert f"`{specs}`" in text
 
 
-def test_what_is_published_is_linked(finished: Result, record: Record) -> None:
+def test_what_is_published_is_linked(
+    finished: Result, record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = begun(record)
     record.set_tags(run.run_id, {PUBLISHED: "not published: the Hub does not answer"})
     assert "Not published yet" in pull_request(record, record.get(run.run_id))
@@ -90,6 +92,18 @@ def test_what_is_published_is_linked(finished: Result, record: Record) -> None:
     text = pull_request(record, record.get(run.run_id))
     assert "[hf://me/tiny@0123abc](https://huggingface.co/me/tiny/tree/0123abc)" in text
     assert "slm-lightning reproduce hf://me/tiny@0123abc" in text
+    monkeypatch.setenv("HF_ENDPOINT", "http://hub.example.org/")
+    text = pull_request(record, record.get(run.run_id))
+    spec = "http://hub.example.org/me/tiny/resolve/0123abc/spec.json"
+    assert f"curl --create-dirs -Lo spec.json {spec}\n" in text and "huggingface.co" not in text
+
+
+def test_only_files_that_are_there_are_named(finished: Result, finished_record: Record) -> None:
+    run = finished_record.get(finished.run_id)
+    text = pull_request(finished_record, run)
+    is_dirty = "provenance/git.diff" in finished_record.artifacts(run.run_id)
+    assert ("provenance/git.diff" in text) == is_dirty
+    assert "`spec.json`" in text
 
 
 def test_a_run_that_was_pulled(record: Record) -> None:
