@@ -45,6 +45,8 @@ class Facts:
     settings: Mapping[str, Any]
     """The keys that were written or drawn, by dotted path, with the values of the policy's trial."""
     machine: Mapping[str, Any]
+    frames: int
+    """Those of the longest session, which ends by whole rounds and may have less than its budget."""
     graphs: Sequence[str]
     files: Sequence[tuple[str, str]]
     """Name and contents of each file, as one may ask for them."""
@@ -102,11 +104,6 @@ class Facts:
     @property
     def dirty(self) -> bool:
         return any(name == "provenance/git.diff" for name, _ in self.files)
-
-    @property
-    def frames(self) -> int:
-        """The budget of each session."""
-        return int(self.trial.params["env.max_frame"])
 
     @property
     def resolved(self) -> str:

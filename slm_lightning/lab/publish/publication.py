@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from slm_lightning.errors import RefusedError, UsageError
 from slm_lightning.hub import CARD, Address
 from slm_lightning.lab import graphs
@@ -110,7 +112,8 @@ class _Writer:
         write_results(
             played, {"checkpoint": "ckpt-best", "frame": self.about.get("frame")}, self.folder
         )
-        pictures = self._draw()
+        rows = gathered(self.record, self.sessions)
+        pictures = self._draw(rows)
         facts = Facts(
             run=self.run,
             trial=self.trial,
@@ -123,6 +126,7 @@ class _Writer:
             if self.found
             else (),
             machine=json.loads((self.folder / "provenance/machine.json").read_text(encoding="utf-8")),
+            frames=int(rows["frame"].astype(int).max()),
             graphs=pictures,
             files=list(self._contents()),
             address=self.address,
@@ -158,9 +162,9 @@ class _Writer:
             k: values.get(k, v) for k, v in keys.items() if not k.startswith(("search.", "meta.search"))
         }
 
-    def _draw(self) -> list[str]:
-        """Draws the graphs, the most telling first, and returns their names; none without a browser."""
-        table = gathered(self.record, self.sessions)
+    def _draw(self, table: pd.DataFrame) -> list[str]:
+        """Draws the graphs of the sessions' rows, the most telling first, and returns their names; none
+        without a browser."""
         tables = [number_table(table, each.tags) for each in self.sessions]
         environment = self.trial.tags["slm.env"]
         index = [each.run_id for each in self.sessions].index(self.session.run_id)

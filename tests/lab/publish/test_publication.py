@@ -14,6 +14,7 @@ from huggingface_hub import ModelCard
 from imageio_ffmpeg import count_frames_and_secs
 
 from slm_lightning.lab.bundle import read_weights
+from slm_lightning.lab.wording import number
 from slm_lightning.tracking import Record
 from tests.support import Answer, Lab
 
@@ -61,9 +62,9 @@ def test_a_trial(finished_record: Record, lab: Lab, tmp_path: Path) -> None:
 def _check_rows(folder: Path, record: Record) -> None:
     """Every row of every session is there, digit by digit."""
     rows = pd.read_csv(folder / "metrics.csv", dtype=str, keep_default_na=False)
-    for number in "01":
-        stored = record.download(record.find(f"tiny_t0_s{number}").run_id, "tables/metrics.csv")
-        mine = rows[rows["session"] == number].drop(columns=["trial", "session"])
+    for session in "01":
+        stored = record.download(record.find(f"tiny_t0_s{session}").run_id, "tables/metrics.csv")
+        mine = rows[rows["session"] == session].drop(columns=["trial", "session"])
         assert mine.to_csv(index=False) == stored.read_text()
 
 
@@ -81,6 +82,8 @@ def _check_card(folder: Path, mean: float, std: float) -> None:
     assert linked and all((folder / name).exists() for name in linked)
     for line in ("slm-lightning enjoy hf://USER/NAME", "slm-lightning reproduce hf://USER/NAME"):
         assert line in card.text
+    frames = pd.read_csv(folder / "metrics.csv")["frame"].max()
+    assert f"trained on `CartPole-v1` for {number(frames, 12)} frames" in card.text
     assert "| `agent.algorithm.gamma` | `0.99` |" in card.text
 
 
