@@ -33,7 +33,9 @@ class Address(NamedTuple):
             rf"(?:{SCHEME})?((?:models|datasets)/)?([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", text, re.ASCII
         )
         if not found:
-            raise UsageError(f"{text!r} is no repository of the Hub", "write it as hf://USER/NAME")
+            raise UsageError(
+                f"{text!r} is no repository of the Hub", "write it as USER/NAME or hf://USER/NAME"
+            )
         kind: Kind | None = {"models/": "model", "datasets/": "dataset"}.get(found[1])  # type: ignore[assignment]
         return cls(found[2], kind, found[3])
 

@@ -12,6 +12,7 @@ from huggingface_hub.errors import (
     LocalTokenNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
+    RevisionNotFoundError,
 )
 from huggingface_hub.utils import httpx
 
@@ -51,6 +52,8 @@ def _meaning(error: Exception, hub: str, repo: str, verb: str, begun: bool) -> L
         return MissingError("there is no token for the Hub", LOGIN)
     if isinstance(cause, GatedRepoError):
         return MissingError(f"{repo} is gated", f"ask for access at {hub}/{repo}")
+    if isinstance(cause, RevisionNotFoundError):
+        return UsageError(f"{repo} at {hub} has no such branch or commit", f"see {hub}/{repo}")
     if isinstance(cause, RepositoryNotFoundError) or status == 404:
         hint = "see slm-lightning list --remote; for a private one: hf auth login"
         return UsageError(f"{hub} has no {repo} that you may see", hint)

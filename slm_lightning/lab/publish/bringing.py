@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from slm_lightning.errors import UsageError
+from slm_lightning.errors import LabError, StorageError, UsageError
 from slm_lightning.hub import SCHEME, Address, Hub, Listing
 from slm_lightning.lab.bundle import ABOUT, WEIGHTS
 from slm_lightning.lab.publish.arrived import Arrived
@@ -52,7 +52,8 @@ def pull(record: Record, pattern: str, say: Say) -> list[RunInfo]:
     the record, those that are not there yet, and returns all of them.
 
     Raises UsageError where nothing fits, or too much, RefusedError where anything in a repository might
-    run, IntegrityError where files are damaged or missing; then nothing of that repository is recorded.
+    run, IntegrityError where files are damaged or missing; then nothing of that repository is recorded,
+    but all others that fit are, and the first error is raised at the end.
     """
     hub = Hub()
     if WILD & set(pattern):
@@ -63,7 +64,20 @@ def pull(record: Record, pattern: str, say: Say) -> list[RunInfo]:
             raise UsageError(f"{pattern!r} fits more than {MOST} repositories", "narrow it")
     else:
         found = [Address.parse(pattern)]
-    return [_pulled(record, hub, hub.look(address), say) for address in found]
+    runs: list[RunInfo] = []
+    failed: list[LabError] = []
+    for address in found:
+        try:
+            runs.append(_pulled(record, hub, hub.look(address), say))
+        except StorageError:
+            raise
+        except LabError as error:
+            failed.append(error)
+            if len(found) > 1:
+                say(f"{address} is not taken: {error}")
+    if failed:
+        raise failed[0]
+    return runs
 
 
 def _pulled(record: Record, hub: Hub, listing: Listing, say: Say) -> RunInfo:

@@ -79,6 +79,23 @@ def test_what_was_published_again_is_there_already(
     assert other.name == "another" and len(record.top(None)) == 2
 
 
+def test_one_that_is_refused_does_not_stop_the_others(
+    hub: FakeHub, files: dict[str, bytes], record: Record, lab: Lab
+) -> None:
+    hub.add("me/a", {**files, "README.md": b"---\ntags: [slm-lightning]\n---\n", "model.pt": b""})
+    for name in ("me/b", "me/c"):
+        hub.add(name, {**files, "README.md": b"---\ntags: [slm-lightning]\n---\n"})
+    answer = lab("pull", "me/*")
+    assert answer.code == 8 and "hf://me/a is not taken: " in answer.err
+    assert len(record.top(None)) == 2
+
+
+def test_a_revision_that_is_not_there(hub: FakeHub, files: dict[str, bytes], lab: Lab) -> None:
+    hub.add("me/policy", files)
+    answer = lab("pull", "me/policy@deadbeef")
+    assert answer.code == 2 and "me/policy at " in answer.err and "no such branch" in answer.err
+
+
 def test_it_is_replayed_compared_and_not_gone_on_with(
     hub: FakeHub, files: dict[str, bytes], record: Record, repository: Path, lab: Lab
 ) -> None:
