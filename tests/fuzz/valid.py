@@ -316,6 +316,7 @@ class _Author:
         keys: Keys = {"max_session": dice.randint(1, 8), "log_frequency": dice.randint(1, 10**5)}
         keys |= {"eval_frequency": dice.randint(1, 10**5), "rigorous_eval": dice.randint(0, 5)}
         keys |= {"distributed": dice.choice([False, False, "synced", "shared"])}
+        keys |= {"hypothesis": dice.choice(["", "A longer horizon learns sooner."])}
         if self.whole_episodes and self.name in ("PPO", "PPOSIL"):
             keys["distributed"] = False
         return {"seed": dice.choice([0, dice.randint(0, 2**63 - 1)]), **dice.some(keys)}

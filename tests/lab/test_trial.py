@@ -197,7 +197,9 @@ class TestReproduction:
 
     def test_the_recorded_spec_as_given(self, finished: Result, finished_record: Record) -> None:
         spec = finished_record.download(finished.run_id, "spec.json")
-        assert_same_numbers(again(finished_record, spec), finished, finished_record)
+        result = again(finished_record, spec)
+        assert_same_numbers(result, finished, finished_record)
+        finished_record.discard(result.run_id)
 
     def test_the_recorded_spec_as_resolved_one_session_at_a_time(
         self, finished: Result, finished_record: Record
@@ -208,6 +210,7 @@ class TestReproduction:
         engine = Where(parallel=1).engine()
         result = trial.run(engine, lambda job, reached: None, "cpu")
         assert_same_numbers(result, finished, finished_record)
+        finished_record.discard(result.run_id)
 
     def test_another_seed(self, finished: Result, record: Record) -> None:
         other = again(record, tiny(), seed=4, sessions=1)

@@ -211,7 +211,7 @@ class TestCourier:
         run_id = start(record)
         set_status = record.set_status
 
-        def while_the_courier_works(run_id: str, status: Any) -> None:
+        def while_the_courier_works(run_id: str, status: Any, at: float | None = None) -> None:
             taken, done = threading.Event(), threading.Event()
 
             def work() -> None:
@@ -222,7 +222,7 @@ class TestCourier:
             thread = threading.Thread(target=work)
             thread.start()
             assert taken.wait(60)
-            set_status(run_id, status)  # gives up after a second
+            set_status(run_id, status, at)  # gives up after a second
             assert record.pending(run_id) == 1
             done.set()
             thread.join()
