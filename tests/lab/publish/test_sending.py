@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from slm_lightning import run as run_spec
 from slm_lightning.lab.publish.sending import default_repo, publish_by_itself
-from slm_lightning.tracking import Record
+from slm_lightning.tracking import PUBLISHED, Record
 from tests.hub.account import READER, WRITER
 from tests.hub.repositories import FakeHub
 from tests.support import Lab, tiny, write_spec
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 PUBLISH = ("publish", "tiny_t0", "--repo", "me/policy", "--episodes", 1)
+
+
+@pytest.fixture
+def finished_record(finished_record: Record) -> Iterator[Record]:
+    """The same, and afterwards the trial, which other tests share, is as it was."""
+    yield finished_record
+    finished_record.set_tags(finished_record.find("tiny_t0").run_id, {PUBLISHED: ""})
 
 
 def everything(root: Path) -> bytes:
