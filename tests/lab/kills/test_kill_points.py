@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 
 from slm_lightning.lab.trial import Trial
@@ -58,7 +59,9 @@ class Killer:
         killed = 0
         self.go_on()
         while killed < times:
-            time.sleep(self.random.uniform(0, self.seconds))
+            moment = time.monotonic() + self.random.uniform(0, self.seconds)
+            while time.monotonic() < moment and psutil.pid_exists(self.zygote.pid):
+                time.sleep(0.01)
             code = self.zygote.kill()
             assert code in (0, -9), (self.zygote.folder / "out.txt").read_text()
             if code == -9:
@@ -86,13 +89,21 @@ class Killer:
         for one, other in pairs:
             tables = [numbers(self.record.history(run.run_id)) for run in (one, other)]
             pd.testing.assert_frame_equal(*tables, check_exact=True)
-            for which in ("best", "last"):
+            kept = [self.checkpoints(run) for run in (one, other)]
+            assert kept[0] == kept[1]
+            for which in kept[0]:
                 states = [checkpoint(self.record, run.run_id, which) for run in (one, other)]
                 assert equal(*states), which
             for key in one.metrics.keys() - set(CLOCK):
                 steps = tables[0]["frame"]
                 assert self.curve(one, key, steps).equals(self.curve(other, key, steps)), key
         assert self.same(self.unbroken) == self.same(trial)
+
+    def checkpoints(self, run: RunInfo) -> list[str]:
+        """Of the last and the best policy; there is no best one before an episode has ended."""
+        kept = {path.rsplit("/", 1)[-1] for path in self.record.artifacts(run.run_id)}
+        assert "ckpt-last.ckpt" in kept
+        return [which for which in ("best", "last") if f"ckpt-{which}.ckpt" in kept]
 
     def curve(self, run: RunInfo, key: str, steps: pd.Series) -> pd.Series:
         """What MLflow has of a metric: at each step one value, or that of the step before."""
