@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gymnasium.vector import SyncVectorEnv
 
 from slm_lightning.envs.gym_processes import Raised
 from slm_lightning.errors import CrashError
@@ -28,8 +27,7 @@ class Fault:
         if isinstance(error, Raised):
             self.index, self.error, self.trace = error.index, error.error, error.trace
         else:
-            self.index, self.error = _index(error), error
-            self.trace = trace_of(error)
+            self.index, self.error, self.trace = 0, error, trace_of(error)
 
     def told(
         self, params: EnvParams, seed: int, actions: list[np.ndarray], obs: np.ndarray | None
@@ -70,15 +68,6 @@ def where_raised(trace: str) -> str:
     file, line = (own or frames)[-1]
     near = os.path.relpath(file)
     return f"{file if near.startswith('..') else near}:{line}"
-
-
-def _index(error: BaseException) -> int:
-    """The sub-environment that Gymnasium was at."""
-    at = (SyncVectorEnv.step.__code__, SyncVectorEnv.reset.__code__)
-    for frame, _ in traceback.walk_tb(error.__traceback__):
-        if frame.f_code in at:
-            return int(frame.f_locals.get("i", 0))
-    return 0
 
 
 def _strict(value: Any) -> Any:

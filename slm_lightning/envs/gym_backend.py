@@ -16,12 +16,12 @@ import gymnasium as gym
 import numpy as np
 import torch
 from gymnasium import spaces
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from torch import Tensor
 
 from slm_lightning.core import ActionSpec, EnvInfo, Keys, Step, Stream
 from slm_lightning.envs.action_log import ActionLog
 from slm_lightning.envs.crash import Fault
+from slm_lightning.envs.gym_loop import EnvLoop
 from slm_lightning.envs.gym_making import explained, make_single, time_limit
 from slm_lightning.envs.gym_processes import EnvProcesses
 from slm_lightning.envs.step_limit import StepLimit
@@ -58,11 +58,8 @@ class GymVectorEnv:
         shown, hidden = (functools.partial(make_single, params, mode) for mode in (render_mode, None))
         makers = [shown, *[hidden] * (self.num_envs - 1)]
         with explained(params):
-            self.envs: EnvProcesses | SyncVectorEnv
-            if params.vectorization_mode == "async" and self.num_envs > 1:
-                self.envs = EnvProcesses(makers)
-            else:
-                self.envs = SyncVectorEnv(makers, copy=False, autoreset_mode=AutoresetMode.DISABLED)
+            apart = params.vectorization_mode == "async" and self.num_envs > 1
+            self.envs: EnvProcesses | EnvLoop = EnvProcesses(makers) if apart else EnvLoop(makers)
         self.shown: np.ndarray | None = None
         """The latest observations."""
         self.actions = ActionMap(self.envs.single_action_space)
@@ -92,17 +89,13 @@ class GymVectorEnv:
         taken = self.actions(action)
         step = self._play(taken)
         done = step.terminated | step.truncated
-        ended = done.any()
+        ended = np.count_nonzero(done)
         self.log.append(taken, step, done if ended else None)
         if not ended:
             return step
-        step = step._replace(
-            next_obs=step.next_obs.copy(),
-            terminated=step.terminated.copy(),
-            truncated=step.truncated.copy(),
-        )
         self.episode += done
-        return step._replace(obs=self._reset(done))
+        next_obs = step.next_obs.copy()
+        return step._replace(next_obs=next_obs, obs=self._reset(done))
 
     def state_dict(self) -> dict[str, Any]:
         """The running episodes: their seeds' keys and their actions so far."""
@@ -196,21 +189,29 @@ class ActionMap:
     def __init__(self, space: gym.Space):
         self.space = space
         self.spec = _action_spec(space)
+        self.convert = self._astype
+        if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
+            self.convert = self._from_start
         if isinstance(space, spaces.Box):
+            self.convert = self._into_box
             bounded = bool(np.isfinite(space.low).all() and np.isfinite(space.high).all())
             self.centre = space.low / 2 + space.high / 2 if bounded else np.zeros_like(space.low)
             self.half = space.high / 2 - space.low / 2 if bounded else np.ones_like(space.low)
 
     def __call__(self, action: Tensor) -> np.ndarray:
-        array = action.cpu().numpy()
-        if isinstance(self.space, spaces.Box):
-            array = self.centre + self.half * array.reshape(-1, *self.space.shape)
-            array = np.clip(array, self.space.low, self.space.high)
-            whole = np.issubdtype(self.space.dtype, np.integer)
-            return (np.rint(array) if whole else array).astype(self.space.dtype)
-        if isinstance(self.space, spaces.Discrete | spaces.MultiDiscrete):
-            return array + self.space.start
+        return self.convert(action.cpu().numpy())
+
+    def _astype(self, array: np.ndarray) -> np.ndarray:
         return array.astype(self.space.dtype)
+
+    def _from_start(self, array: np.ndarray) -> np.ndarray:
+        return array + self.space.start  # type: ignore[attr-defined]
+
+    def _into_box(self, array: np.ndarray) -> np.ndarray:
+        box: Any = self.space
+        array = self.centre + self.half * array.reshape(-1, *box.shape)
+        array = np.clip(array, box.low, box.high)
+        return (np.rint(array) if box.dtype.kind in "iu" else array).astype(box.dtype)
 
 
 def _obs_dtype(space: gym.Space) -> torch.dtype:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from slm_lightning.core import Keys, Step
+from slm_lightning.envs import digest as digest_module
 from slm_lightning.envs import make_env
 from slm_lightning.envs.digest import Digest
 from slm_lightning.errors import IntegrityError
@@ -109,3 +110,20 @@ def test_a_step_takes_less_than_100_bytes(name):
         sizes.append(sum(part.nbytes for part in env.state_dict()["log"].values()))
     assert (sizes[1] - sizes[0]) / (steps[1] - steps[0]) / 2 < 100
     env.close()
+
+
+@pytest.mark.parametrize("block", [1, 3, 256])
+def test_the_blocks_in_which_it_is_taken_make_no_difference(block, monkeypatch):
+    """Nor does reading it on the way; what is restarted in the midst of a block begins there."""
+    rng = np.random.default_rng(1)
+    steps = [shown()._replace(next_obs=rng.random((2, 3)).astype(np.float32)) for _ in range(8)]
+    monkeypatch.setattr(digest_module, "BLOCK_STEPS", block)
+    digest = Digest(2)
+    for t, step in enumerate(steps):
+        digest.add(step)
+        if t == 4:
+            digest.restart(np.array([False, True]))
+        if t % 3 == 0:
+            assert digest.value.any()
+    monkeypatch.undo()
+    assert digest.value.tolist() == [digest_of(steps)[0], digest_of(steps[5:])[1]]
