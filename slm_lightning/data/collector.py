@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from slm_lightning.algorithms.agent import Agent
 from slm_lightning.core import Batch, EnvInfo, Step, VectorEnv
 from slm_lightning.data.recall import Recall
+from slm_lightning.data.rollout import Rollout
 from slm_lightning.errors import IntegrityError, SpecError
 from slm_lightning.rl.normalizers import Normalizers
 
@@ -26,7 +28,7 @@ class Episode(NamedTuple):
 
 
 class Collector:
-    """Fills rollout tensors that are allocated once, on the device where training happens.
+    """Drives agent and environment, one vector step after the other, and writes down what happens.
 
     It knows no algorithm. At most one host synchronisation a vector step: the action, and that only
     where the environment lives on the CPU and the agent does not.
@@ -53,11 +55,11 @@ class Collector:
         self.recall = Recall(agent, env.info.num_envs, device)
         self.tells_over = False
         """Whether the environment says where games end, other than by the ends of episodes."""
-        self.buffers: Batch | None = None
+        self.rollout: Rollout | None = None
         self.latest: Batch | None = None
         """The rollout collected last."""
         if state is None:
-            self.obs = self._observe("obs", refuse_dead_ends(env.reset(), env.info))
+            self._begin(env.reset())
         else:
             self._restore(state, exact)
 
@@ -66,27 +68,34 @@ class Collector:
         """What observations are kept as: images in bytes, all else in single precision."""
         return torch.uint8 if self.obs.dtype == torch.uint8 else torch.float32
 
+    @property
+    def raw(self) -> Tensor:
+        """What the environment shows now ``[N, *obs_shape]``, before it is normalised."""
+        return torch.as_tensor(self.shown)
+
     def collect(self, steps: int, version: int) -> tuple[Batch, list[Episode]]:
         """A rollout of ``steps`` vector steps ``[T, N, ...]`` and the episodes that ended in it.
 
         The tensors are written over by the next call.
         """
-        buffers = self._allocate(steps)
+        rollout = self._room(steps)
         with torch.inference_mode():
+            rollout.seen[0] = self.obs
             for t in range(steps):
-                self._step(buffers, t)
-        return self._finish(buffers, steps, version)
+                self._step(rollout, t)
+        return self._finish(rollout, steps, version)
 
     def collect_episodes(self, episodes: int, limit: int, version: int) -> tuple[Batch, list[Episode]]:
         """As ``collect``, until ``episodes`` have ended or ``limit`` vector steps are made."""
-        buffers, t, ended = self._allocate(min(limit, 1024)), 0, 0
+        rollout, t, ended = self._room(min(limit, 1024)), 0, 0
         with torch.inference_mode():
+            rollout.seen[0] = self.obs
             while ended < episodes and t < limit:
-                if t == len(buffers.reward):
-                    buffers = self._allocate(min(limit, 2 * t))
-                ended += int(self._step(buffers, t).ended.sum())
+                if t == rollout.steps:
+                    rollout = self._room(min(limit, 2 * t))
+                ended += int(self._step(rollout, t).ended.sum())
                 t += 1
-        return self._finish(buffers, t, version)
+        return self._finish(rollout, t, version)
 
     def state_dict(self) -> dict[str, Any]:
         """What the next round depends on, between rounds."""
@@ -107,9 +116,9 @@ class Collector:
         if not exact:
             self._begin_after(state["env"])
             return
-        raw = self.stage("obs", self.env.load_state_dict(state["env"]))
-        self.obs, self.raw = state["obs"].to(self.device), state["raw"].to(self.device)
-        same = (raw == self.raw).flatten(1).all(1)
+        self._show(self.env.load_state_dict(state["env"]))
+        self.obs = state["obs"].to(self.device)
+        same = (self.raw == state["raw"].to(self.raw.device)).flatten(1).all(1)
         if not same.all():
             raise IntegrityError(
                 f"sub-environment {int(same.int().argmin())} of {self.env.info.name} did not repeat"
@@ -126,72 +135,70 @@ class Collector:
         name = self.env.info.name
         log.warning("%s does not repeat itself: new episodes begin, the numbers are approximate", name)
         env: Any = self.env
-        self.obs = self._observe("obs", refuse_dead_ends(env.begin_after(state), env.info))
+        self._begin(env.begin_after(state))
 
-    def _step(self, buffers: Batch, t: int) -> Step:
-        buffers.obs[t].copy_(self.obs)
-        if buffers.hidden is not None and self.recall.hidden is not None:
-            buffers.hidden[t].copy_(self.recall.hidden)
+    def _begin(self, obs: Any) -> None:
+        """All sub-environments show their first observations."""
+        self._show(refuse_dead_ends(obs, self.env.info))
+        self.obs = torch.as_tensor(self._observe("obs", obs)).to(self.device, copy=True)
+
+    def _show(self, obs: Any) -> None:
+        """The first observations of the environment tell where it lives."""
+        self.shown, here = obs, self.device.type == "cpu"
+        self.on_host = isinstance(obs, np.ndarray)
+        normalize = self.normalizers.obs
+        plain = normalize.moments is None and normalize.clip is None
+        self.as_they_are = plain and (here or not self.on_host)
+        """Whether observations need nothing before they are written down."""
+
+    def _step(self, rollout: Rollout, t: int) -> Step:
+        if rollout.hidden is not None and self.recall.hidden is not None:
+            rollout.hidden[t] = self.recall.hidden
         self.agent.frame = self.frame
-        action = self.agent.act(self.recall(buffers.obs[t]))
+        action = self.agent.act(self.recall(rollout.seen[t]))
         step = self.env.step(action)
-        buffers.action[t].copy_(action)
-        buffers.reward[t].copy_(self.stage("reward", step.reward))
-        buffers.terminated[t].copy_(self.stage("terminated", step.terminated))
-        buffers.truncated[t].copy_(self.stage("truncated", step.truncated))
-        if step.over is not None and buffers.over is not None:
-            self.tells_over = True
-            buffers.over[t].copy_(self.stage("over", step.over))
+        rollout.write(t, action, step)
+        self.shown = refuse_dead_ends(step.obs, self.env.info)
+        self.tells_over = step.over is not None
         if self.recall.hidden is not None:
             self.recall.forget(self.stage("ended", step.ended))
-        refuse_dead_ends(step.obs, self.env.info)
-        next_obs = self._observe("next_obs", step.next_obs)
-        buffers.next_obs[t].copy_(next_obs)
-        if step.obs is step.next_obs:
-            self.obs = next_obs
-        else:
-            fresh = self.stage("ended", step.ended)
-            self.obs = self._observe("obs", step.obs, fresh)
+        rollout.next_obs[t] = obs = self._observe("next_obs", step.next_obs)
+        if step.obs is not step.next_obs:
+            obs = self._observe("obs", step.obs, step.ended)
+        rollout.obs[t + 1] = obs
         self.frame += self.frames_per_step
         return step
 
-    def _observe(self, name: str, obs: Any, fresh: Tensor | None = None) -> Tensor:
-        """Observations on the device, normalised; their statistics take in the ``fresh`` rows
-        (default all)."""
-        raw = self.raw = self.stage(name, obs)
+    def _observe(self, name: str, obs: Any, fresh: Any = None) -> Any:
+        """Observations as they are written down: normalised, their statistics having taken in the
+        ``fresh [N]`` rows (default all)."""
+        if self.as_they_are:
+            return obs
+        raw = self.stage(name, obs)
         normalize = self.normalizers.obs
         if normalize.moments is not None:
-            normalize.update(raw if fresh is None else raw[fresh])
-        return normalize(raw)
+            normalize.update(raw if fresh is None else raw[self.stage("fresh", fresh)])
+        seen = normalize(raw)
+        return seen.numpy() if self.on_host and seen.device.type == "cpu" else seen
 
-    def _allocate(self, steps: int) -> Batch:
-        if self.buffers is not None and len(self.buffers.reward) >= steps:
-            return self.buffers
+    def _room(self, steps: int) -> Rollout:
+        """A rollout of at least so many steps, with what was written down already."""
+        old = self.rollout
+        if old is not None and old.steps >= steps:
+            return old
+        hidden = self.recall.hidden
+        size = 0 if hidden is None else hidden.shape[-1]
         with torch.inference_mode(False):  # what is learned from must be able to carry gradients
-            self.buffers = self._grow(steps, self.buffers)
-        return self.buffers
+            self.rollout = Rollout(
+                self.env.info, self.obs_dtype, size, steps, self.device, self.on_host
+            )
+            if old is not None:
+                self.rollout.take(old)
+        return self.rollout
 
-    def _grow(self, steps: int, old: Batch | None) -> Batch:
-        info, device, obs_dtype = self.env.info, self.device, self.obs_dtype
-        shape, hidden = (steps, info.num_envs), self.recall.hidden
-        buffers = Batch(
-            obs=torch.empty(*shape, *info.obs_shape, dtype=obs_dtype, device=device),
-            action=torch.empty(*shape, *info.action.shape, dtype=info.action.dtype, device=device),
-            reward=torch.empty(shape, device=device),
-            next_obs=torch.empty(*shape, *info.obs_shape, dtype=obs_dtype, device=device),
-            terminated=torch.empty(shape, dtype=torch.bool, device=device),
-            truncated=torch.empty(shape, dtype=torch.bool, device=device),
-            version=0,
-            over=torch.empty(shape, dtype=torch.bool, device=device),
-            hidden=None if hidden is None else torch.empty(*shape, hidden.shape[-1], device=device),
-        )
-        for new_rows, old_rows in zip(buffers, old or ()):
-            if isinstance(new_rows, Tensor):
-                new_rows[: len(old_rows)].copy_(old_rows)
-        return buffers
-
-    def _finish(self, buffers: Batch, steps: int, version: int) -> tuple[Batch, list[Episode]]:
-        batch = Batch._make(rows[:steps] if isinstance(rows, Tensor) else rows for rows in buffers)
+    def _finish(self, rollout: Rollout, steps: int, version: int) -> tuple[Batch, list[Episode]]:
+        self.obs = rollout.seen[steps]
+        batch = rollout.first(steps)
         batch = batch._replace(version=version, over=batch.over if self.tells_over else None)
         start = self.frame - steps * self.frames_per_step
         episodes = self.tracker.update(batch.reward, batch.ended, start)
