@@ -243,12 +243,13 @@ class EpisodeTracker:
         """Takes raw ``reward [T, N]`` and ``ended [T, N]`` of the rollout that began at frame
         ``start``; returns the episodes that ended, in order of time."""
         steps, num_envs = reward.shape
+        if not ended.any():
+            self.ret = self.ret + reward.sum(0, dtype=torch.float64)
+            self.length = self.length + steps
+            return []
         returns = self.ret + reward.double().cumsum(0)
         lengths = self.length + torch.arange(1, steps + 1, device=ended.device)[:, None]
         env, t = ended.T.nonzero(as_tuple=True)  # by sub-environment, then by time
-        if not len(env):
-            self.ret, self.length = returns[-1], lengths[-1]
-            return []
         again = env[1:] == env[:-1]  # the episode before it ended in this rollout too
         ret, length = returns[t, env], lengths[t, env]
         ended_ret, ended_length = ret.clone(), length.clone()
