@@ -38,6 +38,23 @@ class RunningMoments(nn.Module):
         self.mean.add_(delta * (n / total))
         self.count.copy_(total)
 
+    def update_each(self, rows: Tensor) -> Tensor:
+        """Merges ``rows [T, B]`` of numbers, T batches one after the other; returns the variance after
+        each ``[T]``."""
+        n, after = rows.shape[1], list[float]()
+        mean, var, count = self.mean.item(), self.var.item(), self.count.item()
+        moments = torch.stack(torch.var_mean(rows.double(), 1, correction=0), 1)
+        for batch_var, batch_mean in moments.tolist():
+            total, delta = count + n, batch_mean - mean
+            m2 = var * count + batch_var * n
+            var = (m2 + delta * delta * (count * n / total)) / total
+            mean += delta * (n / total)
+            count = total
+            after.append(var)
+        for name, value in (("mean", mean), ("var", var), ("count", count)):
+            getattr(self, name).fill_(value)
+        return rows.new_tensor(after)
+
 
 class ObsNormalizer(nn.Module):
     """``(obs - mean) / sqrt(var + 1e-8)`` with the running moments, then clipped to ± ``clip``. The
@@ -94,16 +111,20 @@ class RewardNormalizer(nn.Module):
     def forward(self, reward: Tensor, terminated: Tensor) -> Tensor:
         """Rewards of a rollout ``[T, N]`` as the agent learns from them; updates the statistics."""
         if self.moments is not None:
-            reward = torch.stack([self._normalize(r, d) for r, d in zip(reward, terminated)])
+            reward = self._normalize(self.moments, reward, terminated)
         if self.scale != 1.0:
             reward = reward * self.scale
         return reward if self.clip is None else reward.clamp(*self.clip)
 
-    def _normalize(self, reward: Tensor, terminated: Tensor) -> Tensor:
-        assert self.moments is not None
-        self.returns.copy_(self.returns * self.gamma * ~terminated + reward)
-        self.moments.update(self.returns)
-        return (reward / (self.moments.var + 1e-8).sqrt()).float()
+    def _normalize(self, moments: RunningMoments, reward: Tensor, terminated: Tensor) -> Tensor:
+        """Each vector step by the statistics that have taken it in."""
+        kept = self.gamma * (~terminated).double()
+        returns = [self.returns]
+        for r, k in zip(reward.double(), kept):
+            returns.append(torch.addcmul(r, returns[-1], k))
+        self.returns.copy_(returns[-1])
+        std = (moments.update_each(torch.stack(returns[1:])) + 1e-8).sqrt()
+        return (reward / std[:, None]).float()
 
 
 class Normalizers(nn.Module):

@@ -184,3 +184,16 @@ def test_percentile_scale_by_hand():
 def test_clamp_scaled():
     x = torch.tensor([-100.0, 3.0, 100.0])
     assert_close(clamp_scaled(x, torch.tensor(2.0)), torch.tensor([-10.0, 1.5, 10.0]))
+
+
+def test_batches_merged_together_are_as_one_after_the_other():
+    one, other = RunningMoments(), RunningMoments()
+    rng = torch.Generator().manual_seed(2)
+    for scale in (1e-3, 1.0, 1e3):
+        rows = scale * (torch.randn(20, 3, generator=rng, dtype=torch.float64) + 5)
+        after = one.update_each(rows)
+        for t, row in enumerate(rows):
+            other.update(row)
+            assert after[t].item() == pytest.approx(other.var.item(), rel=1e-12)
+    for buffer, same in zip(one.buffers(), other.buffers()):
+        assert buffer.item() == pytest.approx(same.item(), rel=1e-12)
