@@ -21,31 +21,21 @@ class EnvLoop:
 
     def __init__(self, makers: Sequence[Callable[[], gym.Env]]):
         self.envs = [make() for make in makers]
-        first: Any = self.envs[0]
-        self.metadata: dict[str, Any] = dict(first.metadata)
-        self.single_action_space, self.single_observation_space = (
-            first.action_space,
-            first.observation_space,
-        )
-        for env in self.envs:
-            if (env.observation_space, env.action_space) != (
-                self.single_observation_space,
-                self.single_action_space,
-            ):
-                raise RuntimeError("its spaces are others each time it is made")
-        num_envs, self.shape = len(self.envs), first.observation_space.shape
-        self.obs = np.zeros((num_envs, *self.shape), dtype=first.observation_space.dtype)
+        self.metadata: dict[str, Any] = dict(self.envs[0].metadata)
+        each: list[Any] = [(env.observation_space, env.action_space) for env in self.envs]
+        if any(spaces != each[0] for spaces in each):
+            raise RuntimeError("its spaces are others each time it is made")
+        self.single_observation_space, self.single_action_space = each[0]
+        self.shape = self.single_observation_space.shape
+        self.obs = np.zeros((len(each), *self.shape), dtype=self.single_observation_space.dtype)
         self.rows = list(self.obs)
 
     def step(self, actions: np.ndarray) -> tuple[Any, ...]:
         """Takes ``actions [N, ...]``; returns ``obs [N, *obs_shape]``, ``reward [N]`` in double
         precision, ``terminated [N]``, ``truncated [N]`` and no infos."""
         i, num_envs = 0, len(self.envs)
-        reward, terminated, truncated = (
-            np.empty(num_envs),
-            np.empty(num_envs, bool),
-            np.empty(num_envs, bool),
-        )
+        reward = np.empty(num_envs)
+        terminated, truncated = np.empty((2, num_envs), dtype=bool)
         try:
             for i, (env, action) in enumerate(zip(self.envs, actions)):
                 obs, reward[i], terminated[i], truncated[i], _ = env.step(action)
