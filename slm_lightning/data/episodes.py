@@ -60,9 +60,10 @@ class EpisodeMemory(PrioritizedMemory):
         newest = self.newest[-len(index) :]
         index[len(index) - len(newest) :] = newest
 
-    def _returns(self, row: Tensor, env: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        left = self.left[row, env]
-        return self.ret[row, env], (row + left - 1) % self.steps, self.gamma**left
+    def _returns(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        left = self.left.view(-1)[index]
+        last = (index + (left - 1) * self.num_envs) % self.reward.numel()
+        return self.ret.view(-1)[index], last, self.gamma**left
 
     def state_dict(self) -> dict[str, Any]:
         used = min(self.head, self.steps)

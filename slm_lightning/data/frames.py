@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from slm_lightning.core import EnvInfo
+from slm_lightning.data.arrays import Array, array, joined, running_max, tensor
 
 SMALL = 4096
 """Bytes up to which an observation is so small that room for twice the steps is given away."""
@@ -28,73 +29,99 @@ class FrameRing:
         self.roomy = torch.Size(self.frame_shape).numel() * dtype.itemsize <= SMALL
         """Whether there is room for episodes of a single step; else for those of sixteen on average."""
         self.length = self.stack + (2 * steps if self.roomy else steps + steps // 16)
-        self.frames = torch.zeros(
-            self.length * self.num_envs, *self.frame_shape, dtype=dtype, device=device
-        )
-        self.envs = torch.arange(self.num_envs, device=device)
-        self.written = torch.full((self.num_envs,), -1, device=device)
+        self.most = min(steps, self.length // 2)
+        """Vector steps that can be appended at once."""
+        self.size = self.length * self.num_envs
+        self.frames = torch.zeros(self.size + 1, *self.frame_shape, dtype=dtype, device=device)
+        """The last one stays zero: it stands for images before the first of an episode."""
+        self.array = array(self.frames)
+        self.envs = array(torch.arange(self.num_envs, device=device))
+        self.back = torch.arange(self.stack - 1, -1, -1, device=device)
+        """How far before the newest image of a stack the others lie, oldest first."""
+        self.written = array(torch.full((self.num_envs,), -1, device=device))
         """Position of the newest frame of each sub-environment."""
-        self.age = torch.zeros(self.num_envs, dtype=torch.int64, device=device)
+        self.age = array(torch.zeros(self.num_envs, dtype=torch.int64, device=device))
         """Age of that frame."""
-        self.latest: Tensor | None = None
+        self.latest = array(torch.zeros(self.num_envs, *self.obs_shape, dtype=dtype, device=device))
         """The observation that ``written`` completes."""
+        self.empty = True
+        """Whether there is none yet."""
+        whole_words = torch.Size(self.obs_shape).numel() * dtype.itemsize % 8 == 0
+        word = torch.int64 if whole_words else torch.uint8
+        self.word: Any = array(torch.empty(0, dtype=word, device=device)).dtype
+        """In what observations are compared, bit by bit."""
+        self.latest_words = self._words(self.latest[None])
 
-    def append(self, obs: Tensor, next_obs: Tensor) -> tuple[Tensor, Tensor]:
-        """One vector step from ``obs`` to ``next_obs [N, *obs_shape]``; returns the position ``[N]``
-        and the age ``[N]`` of ``obs``. Where ``obs`` is not the latest successor an episode began."""
-        fresh = (
-            torch.ones_like(self.written, dtype=torch.bool)
-            if self.latest is None
-            else (_words(obs) != _words(self.latest)).any(1)
-        )
-        self.written = self.written + fresh
-        self._write(obs)
-        position, age = self.written, torch.where(fresh, 0, self.age)
-        self.written = self.written + 1
-        self._write(next_obs)
-        self.age = self._older(age)
-        self.latest = next_obs.clone()
-        return position, age
-
-    def read(self, position: Tensor, env: Tensor, age: Tensor) -> Tensor:
-        """``obs [..., *obs_shape]`` at ``position, env, age [...]``."""
+    def append(self, obs: Array, next_obs: Array) -> dict[str, Array]:
+        """Vector steps from ``obs`` to ``next_obs [T, N, *obs_shape]``, at most ``most``. Returns the
+        position ``[T, N]`` of each ``obs``, and its age where images are stacked. Where ``obs`` is not
+        the latest successor an episode began."""
+        fresh = self._fresh(obs, next_obs)
+        position = self.written + (fresh + 1).cumsum(0) - 1
+        number = position * self.num_envs + self.envs
+        self._write(number + self.num_envs, next_obs)
+        self._write(number, obs)
+        self.written = position[-1] + 1
+        self.latest[...] = next_obs[-1]
+        self.empty = False
         if self.stack == 1:
-            return self._take(self._row(position, env)).view(*position.shape, *self.obs_shape)
-        back = torch.arange(self.stack - 1, -1, -1, device=position.device)  # oldest first
-        rows = self._row(position[..., None] - back, env[..., None])
-        images = self._take(rows).mul_((back <= age[..., None]).view(-1, 1))
-        return images.view(*position.shape, *self.obs_shape)
+            return {"position": position}
+        step = (fresh | True).cumsum(0) - 1
+        begun = running_max(step * fresh - self.age * ~fresh)
+        age = (step - begun).clip(None, self.stack - 1)
+        self.age = self._older(age[-1])
+        return {"position": position, "age": age}
 
-    def read_next(self, position: Tensor, env: Tensor, age: Tensor) -> Tensor:
+    def _fresh(self, obs: Array, next_obs: Array) -> Array:
+        """``[T, N]`` bool: whether an episode began with ``obs``."""
+        seen = self._words(obs)
+        first = (seen[:1] != self.latest_words).any(-1)
+        if self.empty:
+            first |= True
+        if len(obs) == 1:
+            return first
+        return joined(first, (seen[1:] != self._words(next_obs)[:-1]).any(-1))
+
+    def _words(self, rows: Array) -> Array:
+        return rows.reshape(*rows.shape[:2], -1).view(self.word)
+
+    def _write(self, number: Array, obs: Array) -> None:
+        newest = obs[:, :, -self.frame_shape[0] :] if self.stack > 1 else obs
+        self.array[number % self.size] = newest
+
+    def read(self, number: Tensor, age: Tensor | None) -> Tensor:
+        """``obs [..., *obs_shape]`` whose newest frames have the ``number [...]``, that is ``position *
+        N + env``; where images are stacked with the ``age [...]``."""
+        if age is None:
+            return self._take(number % self.size)
+        places = (number[..., None] - self.back * self.num_envs) % self.size
+        return self._take(torch.where(self.back <= age[..., None], places, self.size))
+
+    def read_next(self, number: Tensor, age: Tensor | None) -> Tensor:
         """The successor of what ``read`` gives."""
-        return self.read(position + 1, env, self._older(age))
+        return self.read(number + self.num_envs, None if age is None else self._older(age))
 
-    def lost(self, position: Tensor) -> bool:
-        """Whether an image of an observation at ``position [N]`` has been written over."""
+    def _take(self, places: Tensor) -> Tensor:
+        """Observations of the frames at ``places [...]``, of stacked ones ``[..., stack]``; whole rows
+        are copied, which is far quicker than general indexing."""
+        shape = places.shape if self.stack == 1 else places.shape[:-1]
+        return self.frames.index_select(0, places.view(-1)).view(*shape, *self.obs_shape)
+
+    def lost(self, position: Array) -> int:
+        """How many of the vector steps ``position [T, N]``, from the first on, have an image that has
+        been written over."""
         oldest_image = position - self.stack + 1
-        return not self.roomy and bool((self.written - oldest_image >= self.length).any())
+        return int((self.written - oldest_image >= self.length).any(-1).sum())
 
-    def _older(self, age: Tensor) -> Tensor:
-        return (age + 1).clamp(max=self.stack - 1)
-
-    def _write(self, obs: Tensor) -> None:
-        newest = obs[:, -self.frame_shape[0] :] if self.stack > 1 else obs
-        self.frames[self._row(self.written, self.envs)] = newest
-
-    def _take(self, rows: Tensor) -> Tensor:
-        """The frames at ``rows [...]``, flat ``[..., frame]``; whole rows are copied, which is far
-        quicker than general indexing."""
-        return self.frames.view(len(self.frames), -1).index_select(0, rows.flatten())
-
-    def _row(self, position: Tensor, env: Tensor) -> Tensor:
-        return (position % self.length) * self.num_envs + env
+    def _older(self, age: Any) -> Any:
+        return (age + 1).clip(None, self.stack - 1)
 
     def since(self, first: Tensor) -> dict[str, Tensor]:
         """The frames from those on that the observations at positions ``first [N]`` are made of, on the
         CPU: one sub-environment after the other."""
-        first = (first - self.stack + 1).clamp(min=0)
-        frames = self.frames[self._places(first, self.written)]
-        return {"first": first.cpu(), "last": self.written.cpu(), "frames": frames.cpu()}
+        first, last = (first - self.stack + 1).clamp(min=0), tensor(self.written)
+        frames = self.frames[self._places(first, last)]
+        return {"first": first.cpu(), "last": last.cpu(), "frames": frames.cpu()}
 
     def put(self, frames: dict[str, Tensor]) -> None:
         """Writes down what ``since`` gave, once more."""
@@ -105,22 +132,19 @@ class FrameRing:
     def _places(self, first: Tensor, last: Tensor) -> Tensor:
         """Where the frames of positions ``first .. last [N]`` of all sub-environments lie."""
         count = (last - first + 1).clamp(min=0)
-        env = self.envs.repeat_interleave(count)
+        env = tensor(self.envs).repeat_interleave(count)
         before = (count.cumsum(0) - count)[env]
-        return self._row(first[env] + torch.arange(len(env), device=env.device) - before, env)
+        position = first[env] + torch.arange(len(env), device=env.device) - before
+        return (position * self.num_envs + env) % self.size
 
     def state_dict(self) -> dict[str, Any]:
         """Where to go on."""
-        return {"written": self.written, "age": self.age, "latest": self.latest}
+        latest = None if self.empty else tensor(self.latest).clone()
+        return {"written": tensor(self.written), "age": tensor(self.age), "latest": latest}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         device = self.frames.device
-        self.written, self.age = state["written"].to(device), state["age"].to(device)
-        self.latest = None if state["latest"] is None else state["latest"].to(device)
-
-
-def _words(rows: Tensor) -> Tensor:
-    """``[N, ...]`` as ``[N, words]``, as few as can be: for a comparison bit by bit."""
-    flat = rows.flatten(1)
-    size = flat.shape[1] * flat.element_size()
-    return flat.view(torch.int64) if size % 8 == 0 and flat.is_contiguous() else flat
+        self.written, self.age = (array(state[name].to(device)) for name in ("written", "age"))
+        self.empty = state["latest"] is None
+        if not self.empty:
+            self.latest[...] = array(state["latest"].to(device))

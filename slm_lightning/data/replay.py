@@ -8,12 +8,15 @@ import torch
 from torch import Tensor
 
 from slm_lightning.core import Batch, EnvInfo, Sample
+from slm_lightning.data.arrays import Array, array, tensor, write
 from slm_lightning.data.frames import FrameRing
 from slm_lightning.data.memory import PrioritizedReplay, Replay
 from slm_lightning.data.sequences import SequenceRows
 from slm_lightning.data.sum_tree import SumTree
 
-COLUMNS = ("action", "reward", "terminated", "truncated", "position", "age")
+RECORDED = ("action", "reward", "terminated", "truncated")
+"""Columns that are taken from a rollout as they are."""
+COLUMNS = (*RECORDED, "position", "age")
 LEAST_PRIORITY = 1e-30
 """Of transitions without error where ε is 0: when no other is left, these are drawn."""
 
@@ -54,11 +57,17 @@ class ReplayMemory:
         self.terminated = torch.empty(shape, dtype=torch.bool, device=device)
         self.truncated = torch.empty(shape, dtype=torch.bool, device=device)
         self.position = torch.empty(shape, dtype=torch.int64, device=device)
-        self.age = torch.empty(shape, dtype=torch.uint8, device=device)
+        self.age = torch.zeros(shape, dtype=torch.uint8, device=device)
         self.frames = FrameRing(env, obs_dtype, self.steps, device)
         self.sequences: SequenceRows | None = None
         if hidden_size:
             self.sequences = SequenceRows(self.steps, env.num_envs, seq_len, hidden_size, device)
+        self.recorded = RECORDED + (("hidden", "ended") if hidden_size else ())
+        columns = self._columns()
+        self.arrays = {name: array(column) for name, column in columns.items()}
+        """The columns to be written."""
+        self.flat = {name: column.flatten(0, 1) for name, column in columns.items()}
+        """The columns to be read by places."""
 
     def __len__(self) -> int:
         """Transitions that can be drawn."""
@@ -66,23 +75,22 @@ class ReplayMemory:
 
     def add(self, batch: Batch) -> None:
         """Takes in a rollout ``[T, N, ...]``, which follows the one before it."""
-        for t in range(len(batch.reward)):
-            row = self.head % self.steps
-            self.position[row], age = self.frames.append(batch.obs[t], batch.next_obs[t])
-            self.age[row] = age
-            self.action[row] = batch.action[t]
-            self.reward[row] = batch.reward[t]
-            self.terminated[row] = batch.terminated[t]
-            self.truncated[row] = batch.truncated[t]
-            if self.sequences is not None:
-                self.sequences.add(row, batch, t)
-            self.head += 1
-            self._forget()
+        columns = {name: array(getattr(batch, name)) for name in self.recorded}
+        obs, next_obs = array(batch.obs), array(batch.next_obs)
+        for start in range(0, len(obs), self.frames.most):
+            part = slice(start, start + self.frames.most)
+            rows = {name: column[part] for name, column in columns.items()}
+            self._append(rows | self.frames.append(obs[part], next_obs[part]), len(rows["reward"]))
 
-    def _forget(self) -> None:
+    def _append(self, rows: dict[str, Array], steps: int) -> None:
+        for name, values in rows.items():
+            write(self.arrays[name], self.head, values)
+        self.head += steps
         self.tail = max(self.tail, self.head - self.steps)
-        while self.frames.lost(self.position[self.tail % self.steps]):
-            self.tail += 1
+        if not self.frames.roomy:  # each step wrote at most two images, so pushed out at most two
+            oldest = range(self.tail, min(self.tail + 2 * steps, self.head))
+            positions = self.arrays["position"][[step % self.steps for step in oldest]]
+            self.tail += self.frames.lost(positions)
 
     def sample(self, minibatches: int, progress: float = 0.0) -> Sample:
         """``[K, B]`` transitions, drawn with replacement; ``progress`` is the share of training that
@@ -105,7 +113,7 @@ class ReplayMemory:
     def _draw(self, minibatches: int) -> Tensor:
         shape = (minibatches, self.params.batch_size)
         drawn = torch.randint(len(self), shape, device=self.reward.device)
-        return (self.tail * self.num_envs + drawn) % (self.steps * self.num_envs)
+        return drawn.add_(self.tail * self.num_envs).remainder_(self.reward.numel())
 
     def _weight(self, index: Tensor, progress: float) -> Tensor:
         return torch.ones(index.shape, device=index.device)
@@ -114,42 +122,47 @@ class ReplayMemory:
         """The newest transitions take the last places of one minibatch ``index [B]``."""
         new = min((self.head - self.sampled) * self.num_envs, len(self), len(index))
         newest = self.head * self.num_envs - 1 - torch.arange(new, device=index.device)
-        index[len(index) - new :] = newest % (self.steps * self.num_envs)
+        index[len(index) - new :] = newest % self.reward.numel()
 
     def _gather(self, index: Tensor, weight: Tensor) -> Sample:
         """The transitions at ``index [K, B]``, with n-step returns that end where the episode or the
         recording does."""
-        row, env = index // self.num_envs, index % self.num_envs
-        reward, last, discount = self._returns(row, env)
-        position, age = self.position[last, env], self.age[last, env].long()
+        reward, last, discount = self._returns(index)
+        frame = self._frame(index)
         return Sample(
-            obs=self.frames.read(self.position[row, env], env, self.age[row, env].long()),
-            action=self.action[row, env],
+            obs=self.frames.read(*frame),
+            action=self.flat["action"][index],
             reward=reward,
-            next_obs=self.frames.read_next(position, env, age),
-            terminated=self.terminated[last, env],
+            next_obs=self.frames.read_next(*(frame if last is index else self._frame(last))),
+            terminated=self.flat["terminated"][last],
             discount=discount,
             weight=weight,
             place=index,
         )
 
-    def _returns(self, row: Tensor, env: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """``Σ γ^i r``, the row of the last reward in it, and γ^m; all ``[K, B]``."""
+    def _frame(self, index: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Number and age of the newest frames of the observations at ``index [...]``."""
+        number = self.flat["position"][index].mul_(self.num_envs).add_(index % self.num_envs)
+        return number, self.flat["age"][index].long() if self.frames.stack > 1 else None
+
+    def _returns(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """``Σ γ^i r``, the place of the last reward in it, and γ^m; all ``[K, B]``."""
         n = self.params.num_step_returns
         if n == 1:
-            reward = self.reward[row, env]
-            return reward, row, torch.full_like(reward, self.gamma)
-        ahead = torch.arange(n, device=row.device)
-        rows = (row[..., None] + ahead) % self.steps
-        age = (row - self.tail) % self.steps  # steps since the oldest
+            reward = self.flat["reward"][index]
+            return reward, index, torch.full_like(reward, self.gamma)
+        ahead = torch.arange(n, device=index.device)
+        places = (index[..., None] + ahead * self.num_envs) % self.reward.numel()
+        age = (index // self.num_envs - self.tail) % self.steps  # steps since the oldest
         recorded = age[..., None] + ahead < self.head - self.tail
-        done = (self.terminated | self.truncated)[rows, env[..., None]]
+        done = self.flat["terminated"][places] | self.flat["truncated"][places]
         ended_before = done.cumsum(-1) - done.long() > 0
         counts = recorded & ~ended_before
-        reward = self.reward[rows, env[..., None]]
+        reward = self.flat["reward"][places]
         returns = torch.where(counts, reward * self.gamma**ahead, 0.0).sum(-1)
         m = counts.sum(-1)
-        return returns, (row + m - 1) % self.steps, self.gamma**m
+        last = (index + (m - 1) * self.num_envs) % self.reward.numel()
+        return returns, last, self.gamma**m
 
     def state_dict(self) -> dict[str, Any]:
         """What changes beside the ``rows`` that are added."""
@@ -164,9 +177,10 @@ class ReplayMemory:
         """What was added from vector step ``since`` on and can still be drawn, on the CPU, with all
         that is needed to draw it."""
         start = max(since, self.tail)
+        written = tensor(self.frames.written)
         row = torch.arange(start, self.head, device=self.reward.device) % self.steps
         columns = {name: column[row].cpu() for name, column in self._columns().items()}
-        first = self.position[start % self.steps] if len(row) else self.frames.written + 1
+        first = self.position[start % self.steps] if len(row) else written + 1
         return {"start": start, "frames": self.frames.since(first), **columns}
 
     def put(self, rows: dict[str, Any]) -> None:

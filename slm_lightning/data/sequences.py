@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from slm_lightning.core import Batch, Sequences
+from slm_lightning.core import Sequences
 
 
 class SequenceRows:
@@ -25,11 +25,6 @@ class SequenceRows:
         """Before the observation of the row."""
         self.ended = torch.zeros(steps, num_envs, dtype=torch.bool, device=device)
         """Whether a new episode begins after it."""
-
-    def add(self, row: int, batch: Batch, t: int) -> None:
-        """Takes in one vector step."""
-        assert batch.hidden is not None
-        self.hidden[row], self.ended[row] = batch.hidden[t], batch.ended[t]
 
     def windows(self, index: Tensor, tail: int, head: int) -> Tensor:
         """The places ``[K, L, B]`` of the sequences that end with the transitions at ``index [K, B]``;

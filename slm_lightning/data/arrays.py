@@ -1,0 +1,49 @@
+"""Rings of rows that are written with a handful of numbers at a time.
+
+On the CPU an operation on a few numbers costs PyTorch about five times what it costs NumPy, so host
+memory is written through NumPy's view of it; on a GPU tensors stay what they are, and nothing waits
+for the host. Code for both uses what both spell alike: arithmetic, comparisons, slices, indices,
+``reshape``, ``view``, ``clip``, ``any``, ``sum`` and ``cumsum``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Array = Any
+"""A NumPy array, or a tensor that is not on the CPU."""
+
+
+def array(x: Tensor) -> Array:
+    """The memory of ``x``, as NumPy sees it where that is the host's."""
+    return x.numpy() if x.is_cpu else x
+
+
+def tensor(x: Array) -> Tensor:
+    """The memory of ``x`` as a tensor again."""
+    return x if isinstance(x, Tensor) else torch.from_numpy(x)
+
+
+def joined(first: Array, second: Array) -> Array:
+    """One after the other along the first dimension."""
+    parts = (first, second)
+    return torch.cat(parts) if isinstance(first, Tensor) else np.concatenate(parts)
+
+
+def running_max(x: Array) -> Array:
+    """The largest so far along the first dimension."""
+    return x.cummax(0).values if isinstance(x, Tensor) else np.maximum.accumulate(x)
+
+
+def write(ring: Array, step: int, rows: Array) -> None:
+    """Writes ``rows [T, ...]`` from ``step`` on, around the end of the ring where need be; T is at most
+    its length."""
+    first = step % len(ring)
+    room = len(ring) - first
+    ring[first : first + len(rows)] = rows[:room]
+    if len(rows) > room:
+        ring[: len(rows) - room] = rows[room:]
