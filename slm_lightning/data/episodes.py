@@ -38,6 +38,7 @@ class EpisodeMemory(PrioritizedMemory):
 
     def _enter(self, first: int) -> None:
         """The episodes that ended at vector step ``first`` or later become drawable as a whole."""
+        self._set(first, self.head, torch.zeros_like(self.highest))
         self.left[torch.arange(first, self.head, device=self.left.device) % self.steps] = 0
         step = torch.arange(max(int(self.begun.min()), self.tail), self.head, device=self.left.device)
         row = step % self.steps

@@ -217,7 +217,7 @@ class PrioritizedMemory(ReplayMemory):
     def add(self, batch: Batch) -> None:
         before, start = self.tail, self.head
         super().add(batch)
-        self._set(before, self.tail, torch.zeros_like(self.highest))
+        self._set(max(before, self.head - self.steps), self.tail, torch.zeros_like(self.highest))
         self._enter(max(start, self.tail))
 
     def _enter(self, first: int) -> None:
@@ -225,24 +225,26 @@ class PrioritizedMemory(ReplayMemory):
         self._set(first, self.head, self.highest)
 
     def _set(self, start: int, end: int, priority: Tensor) -> None:
-        """Gives all transitions of the vector steps ``[start, end)`` one priority."""
-        if start < end:
-            places = torch.arange(start * self.num_envs, end * self.num_envs, device=priority.device)
-            index = places % (self.steps * self.num_envs)
-            self.tree.set(index, priority.expand(len(index)))
+        """Gives all transitions of the vector steps ``[start, end)``, at most one round of the ring,
+        one priority."""
+        while start < end:
+            row = start % self.steps
+            count = min(end - start, self.steps - row)
+            self.tree.fill(row * self.num_envs, (row + count) * self.num_envs, priority)
+            start += count
 
     def feedback(self, index: Tensor, td_error: Tensor) -> None:
         """The drawn transitions take the priority of their new TD errors ``[K, B]``."""
-        error = td_error.detach().double().abs() + self.params.epsilon
-        priority = (error**self.params.alpha).clamp(min=LEAST_PRIORITY)
+        error = td_error.detach().to(torch.float64, copy=True).abs_().add_(self.params.epsilon)
+        priority = error.pow_(self.params.alpha).clamp_(min=LEAST_PRIORITY)
         self.highest = torch.maximum(self.highest, priority.max())
         self.tree.set(index.flatten(), priority.flatten())
 
     def _draw(self, minibatches: int) -> Tensor:
-        b = self.params.batch_size
-        noise = torch.rand(minibatches, b, dtype=torch.float64, device=self.reward.device)
-        stretch = (torch.arange(b, device=noise.device) + noise) / b
-        return self.tree.find((stretch * self.tree.total).flatten()).view(minibatches, b)
+        b, double = self.params.batch_size, torch.float64
+        noise = torch.rand(minibatches, b, dtype=double, device=self.reward.device)
+        stretch = noise.add_(torch.arange(b, dtype=double, device=noise.device)).div_(b)
+        return self.tree.find(stretch.mul_(self.tree.total).view(-1)).view(minibatches, b)
 
     def _weight(self, index: Tensor, progress: float) -> Tensor:
         beta = self.params.beta + (1 - self.params.beta) * progress

@@ -19,7 +19,7 @@ from slm_lightning.data.memory import PrioritizedReplay, Replay
 from slm_lightning.data.replay import PrioritizedMemory, ReplayMemory, make_memory
 
 GAMMA, STEPS, CPU = 0.5, 11, torch.device("cpu")
-MODULES = ("replay", "frames")
+MODULES = ("replay", "frames", "sum_tree")
 
 
 class World:
