@@ -62,6 +62,8 @@ class ReplayMemory:
         self.sequences: SequenceRows | None = None
         if hidden_size:
             self.sequences = SequenceRows(self.steps, env.num_envs, seq_len, hidden_size, device)
+        self.ahead = torch.arange(params.num_step_returns, device=device)
+        self.decay = gamma**self.ahead
         self.recorded = RECORDED + (("hidden", "ended") if hidden_size else ())
         columns = self._columns()
         self.arrays = {name: array(column) for name, column in columns.items()}
@@ -147,22 +149,18 @@ class ReplayMemory:
 
     def _returns(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """``Σ γ^i r``, the place of the last reward in it, and γ^m; all ``[K, B]``."""
-        n = self.params.num_step_returns
+        n, num_envs = self.params.num_step_returns, self.num_envs
         if n == 1:
             reward = self.flat["reward"][index]
             return reward, index, torch.full_like(reward, self.gamma)
-        ahead = torch.arange(n, device=index.device)
-        places = (index[..., None] + ahead * self.num_envs) % self.reward.numel()
-        age = (index // self.num_envs - self.tail) % self.steps  # steps since the oldest
-        recorded = age[..., None] + ahead < self.head - self.tail
-        done = self.flat["terminated"][places] | self.flat["truncated"][places]
-        ended_before = done.cumsum(-1) - done.long() > 0
-        counts = recorded & ~ended_before
-        reward = self.flat["reward"][places]
-        returns = torch.where(counts, reward * self.gamma**ahead, 0.0).sum(-1)
-        m = counts.sum(-1)
-        last = (index + (m - 1) * self.num_envs) % self.reward.numel()
-        return returns, last, self.gamma**m
+        places = (index[..., None] + self.ahead * num_envs) % self.reward.numel()
+        newest = places // num_envs == (self.head - 1) % self.steps
+        stops = newest | self.flat["terminated"][places] | self.flat["truncated"][places]
+        stops[..., -1] = True
+        more = stops.byte().argmax(-1)  # rewards after the first, up to the first stop
+        reward = self.flat["reward"][places] * self.decay
+        returns = torch.where(self.ahead <= more[..., None], reward, 0.0).sum(-1)
+        return returns, (index + more * num_envs) % self.reward.numel(), self.gamma ** (more + 1)
 
     def state_dict(self) -> dict[str, Any]:
         """What changes beside the ``rows`` that are added."""
