@@ -133,7 +133,8 @@ class Sample(NamedTuple):
 
     def minibatches(self) -> list[Sample]:
         """The ``K`` minibatches ``[B, ...]``."""
-        return [Sample._make(rows) for rows in zip(*self)]
+        columns = (x.unbind() if isinstance(x, Tensor) else x for x in self)
+        return [Sample._make(rows) for rows in zip(*columns)]
 
 
 @dataclass(frozen=True)

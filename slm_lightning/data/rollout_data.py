@@ -56,6 +56,8 @@ class RolloutData(LightningDataModule):
         """What is kept over rounds, where the spec names a replay memory or past episodes."""
         self.restored: dict[str, Any] | None = None
         self.rounds = 0
+        self.next = -1, 0, False
+        """The frame at which a round begins, its least vector steps, and whether the budget is spent."""
         self.round_start = 0
         """Frame at which the latest round began."""
         self.episodes: list[Episode] = []
@@ -69,14 +71,19 @@ class RolloutData(LightningDataModule):
     @property
     def finished(self) -> bool:
         """No further round fits the budget."""
-        return self._steps_left() < self._least_steps()
+        return self._next_round()[1]
+
+    def _next_round(self) -> tuple[int, bool]:
+        """Least vector steps of the round that begins now, and whether they do not fit the budget."""
+        frame = self.frame
+        if frame != self.next[0]:
+            steps = least_steps(self.spec, frame // self.workers.size)
+            self.next = frame, steps, self._steps_left() < steps
+        return self.next[1:]
 
     def _steps_left(self) -> int:
         frames_per_step = self.env.info.num_envs * self.workers.size
         return (self.spec.env.max_frame - self.frame) // frames_per_step
-
-    def _least_steps(self) -> int:
-        return least_steps(self.spec, self.frame // self.workers.size)
 
     def train_dataloader(self) -> RoundLoader:
         assert self.trainer is not None
@@ -150,7 +157,7 @@ class RolloutData(LightningDataModule):
         """Fills the memory with what is new, and draws the round's minibatches."""
         assert self.collector is not None
         self.episodes = []
-        steps = self._least_steps()
+        steps, _ = self._next_round()
         while steps > 0:
             batch, episodes = self.collector.collect(min(steps, CHUNK), version)
             memory.add(batch)
