@@ -57,7 +57,7 @@ class RolloutData(LightningDataModule):
         self.restored: dict[str, Any] | None = None
         self.rounds = 0
         self.next = -1, 0, False
-        """The frame at which a round begins, its least vector steps, and whether the budget is spent."""
+        """Frame at which a round begins, its least vector steps, whether they do not fit the budget."""
         self.round_start = 0
         """Frame at which the latest round began."""
         self.episodes: list[Episode] = []
