@@ -14,6 +14,7 @@ from __future__ import annotations
 import resource
 import time
 from collections.abc import Callable
+from functools import partial
 
 import click
 import torch
@@ -96,7 +97,7 @@ def small(prioritized: bool) -> None:
         memory.add(steps(CHUNK))
     for count in (1, 4, CHUNK):
         rollout = steps(count)
-        print(f"add of {count:2} steps: {microseconds(lambda: memory.add(rollout)):.1f} µs")
+        print(f"add of {count:2} steps: {microseconds(partial(memory.add, rollout)):.1f} µs")
     sample = memory.sample(1)
     td_error = torch.rand(sample.place.shape)
     print(f"sample: {microseconds(lambda: memory.sample(1)):.1f} µs")
