@@ -1,0 +1,141 @@
+"""The lab against Stable-Baselines3 on the same works, side by side.
+
+    python -m benchmarks.peers [--works W1 W2] [--pairs 4] [--frames-scale 1] [--json FILE] [--write]
+
+Needs ``pip install stable-baselines3==2.9.2 opencv-python-headless==5.0.0.93``. A pair is, one after
+the other and each in a process of its own with one thread:
+
+- cold: our training with empty compile caches, so that what it compiles counts;
+- ours: the same with the caches that the cold one filled;
+- sb3: the peer's, in every other pair before ``ours``;
+- run: ``slm-lightning run`` of the same spec as a user starts it, from its start to its exit.
+
+Speed is frames for each CPU second of the training loop (ours: ``Trainer.fit`` with rows and
+checkpoints; the peer's: ``learn``), of all processes that took part; imports and the making of
+environments are left out of both. Ratios are taken within a pair. The seed is the number of the pair.
+
+With ``--json`` every pair is a line of FILE as soon as it is done, and the lines that FILE has already
+count too: ``--pairs 0 --json FILE --write`` only writes the page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measure.clocks import Ended, run_python
+from benchmarks.measure.comparison import Pair, ratios, speed, tables
+from benchmarks.measure.page import command, machine, write
+from benchmarks.measure.works import WORKS, Work
+from slm_lightning.spec.model import MetaParams
+
+NEEDED = {"stable-baselines3": "2.9.2", "opencv-python-headless": "5.0.0.93"}
+
+
+def train(work: Work, variant: str, seed: int, frames: int, cache: str) -> dict[str, Any]:
+    """One training of ours with the compile caches in ``cache``."""
+    arguments = ["-m", "benchmarks.measure.ours", work.name, variant, str(seed), str(frames)]
+    return run_python(arguments, {"TORCHINDUCTOR_CACHE_DIR": cache}).answer
+
+
+def train_peer(work: Work, seed: int, frames: int) -> dict[str, Any]:
+    """One training of the peer; its whole process is without the evaluation."""
+    ended = run_python(["-m", "benchmarks.measure.sb3", work.name, str(seed), str(frames)])
+    answer = ended.answer
+    wall, cpu = answer.pop("evaluation")
+    return answer | {"whole": {"wall": ended.cost.wall - wall, "cpu": ended.cost.cpu - cpu}}
+
+
+def run(work: Work, cache: str, *options: str) -> Ended:
+    """``slm-lightning run`` of a work as a user starts it, with a record of its own."""
+    arguments = ["-m", "slm_lightning", "run", str(work.path), *options]
+    with tempfile.TemporaryDirectory() as record:
+        return run_python(arguments, {"SLM_MLRUNS": record, "TORCHINDUCTOR_CACHE_DIR": cache})
+
+
+def measure(work: Work, seed: int, scale: float) -> Pair:
+    """All measurements of a pair."""
+    frames = round(work.frames * scale)
+    pair: Pair = {"work": work.name, "seed": seed, "frames": frames}
+    with tempfile.TemporaryDirectory() as cache:
+        pair["cold"] = train(work, "", seed, frames, cache)
+        if seed % 2:
+            pair["sb3"] = train_peer(work, seed, frames)
+        pair["ours"] = train(work, "", seed, frames, cache)
+        if "sb3" not in pair:
+            pair["sb3"] = train_peer(work, seed, frames)
+        whole = run(work, cache, f"--seed={seed}", f"--set=env.max_frame={frames}")
+        pair["run"] = whole.cost._asdict()
+    for variant in work.variants:
+        if not left_out(work, variant):
+            with tempfile.TemporaryDirectory() as cache:
+                pair[f"cold {variant}"] = train(work, variant, seed, frames, cache)
+                pair[f"ours {variant}"] = train(work, variant, seed, frames, cache)
+    return pair
+
+
+def left_out(work: Work, variant: str) -> list[str]:
+    """The keys of a variant that this version does not have."""
+    known = {f"meta.{name}" for name in MetaParams.model_fields}
+    return [key for key in work.variants[variant] if key.startswith("meta.") and key not in known]
+
+
+def show(pair: Pair) -> None:
+    """A line for each of our measurements in a pair."""
+    for name in pair:
+        if name.startswith(("cold", "ours")):
+            print(
+                f"{pair['work']} seed {pair['seed']} {name}: {speed(pair[name]):.0f} frames/CPU s, "
+                f"peer {speed(pair['sb3']):.0f}: {ratios([pair], name)[0]:.2f} x",
+                flush=True,
+            )
+
+
+def check_peer() -> None:
+    """Ends with a sentence where the peer is not there in the version that counts."""
+    for name, wanted in NEEDED.items():
+        try:
+            found = version(name)
+        except PackageNotFoundError:
+            found = "not installed"
+        if found != wanted:
+            install = " ".join(f"{name}=={wanted}" for name, wanted in NEEDED.items())
+            raise SystemExit(f"{name} is {found}, not {wanted}: pip install {install}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--works", nargs="+", choices=list(WORKS), default=list(WORKS))
+    parser.add_argument("--pairs", type=int, default=4)
+    parser.add_argument("--frames-scale", type=float, default=1.0)
+    parser.add_argument("--json", type=Path, help="Keep every pair as a line of this file.")
+    parser.add_argument("--write", action="store_true", help="Write docs/performance.md.")
+    arguments = parser.parse_args()
+    check_peer()
+    works = [WORKS[name] for name in arguments.works]
+    for work in works:
+        for variant in work.variants:
+            for key in left_out(work, variant):
+                print(f"{work.name} {variant} is left out: this version has no {key}")
+    pairs: list[Pair] = []
+    if arguments.json and arguments.json.exists():
+        pairs = [json.loads(line) for line in arguments.json.read_text(encoding="utf-8").splitlines()]
+    for seed in range(arguments.pairs):
+        for work in works:
+            pairs.append(measure(work, seed, arguments.frames_scale))
+            show(pairs[-1])
+            if arguments.json:
+                with arguments.json.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(pairs[-1]) + "\n")
+    text = tables(pairs, WORKS.values())
+    print(text)
+    if arguments.write:
+        write("peers", f"`{command()}`, on {machine()}\n\n{text}")
+
+
+if __name__ == "__main__":
+    main()
