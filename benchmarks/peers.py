@@ -27,11 +27,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure.clocks import Ended, run_python
 from benchmarks.measure.comparison import Pair, ratios, speed, tables
 from benchmarks.measure.page import command, machine, write
+from benchmarks.measure.programs import CACHE, run_python, run_spec
+from benchmarks.measure.settings import unknown
 from benchmarks.measure.works import WORKS, Work
-from slm_lightning.spec.model import MetaParams
 
 NEEDED = {"stable-baselines3": "2.9.2", "opencv-python-headless": "5.0.0.93"}
 
@@ -39,7 +39,7 @@ NEEDED = {"stable-baselines3": "2.9.2", "opencv-python-headless": "5.0.0.93"}
 def train(work: Work, variant: str, seed: int, frames: int, cache: str) -> dict[str, Any]:
     """One training of ours with the compile caches in ``cache``."""
     arguments = ["-m", "benchmarks.measure.ours", work.name, variant, str(seed), str(frames)]
-    return run_python(arguments, {"TORCHINDUCTOR_CACHE_DIR": cache}).answer
+    return run_python(arguments, {CACHE: cache}).answer
 
 
 def train_peer(work: Work, seed: int, frames: int) -> dict[str, Any]:
@@ -50,11 +50,11 @@ def train_peer(work: Work, seed: int, frames: int) -> dict[str, Any]:
     return answer | {"whole": {"wall": ended.cost.wall - wall, "cpu": ended.cost.cpu - cpu}}
 
 
-def run(work: Work, cache: str, *options: str) -> Ended:
-    """``slm-lightning run`` of a work as a user starts it, with a record of its own."""
-    arguments = ["-m", "slm_lightning", "run", str(work.path), *options]
+def run(work: Work, seed: int, frames: int, cache: str) -> dict[str, float]:
+    """What the whole process costs as a user runs it, with a record of its own."""
+    options = f"--seed={seed}", f"--set=env.max_frame={frames}"
     with tempfile.TemporaryDirectory() as record:
-        return run_python(arguments, {"SLM_MLRUNS": record, "TORCHINDUCTOR_CACHE_DIR": cache})
+        return run_spec(work.path, record, cache, *options).cost._asdict()
 
 
 def measure(work: Work, seed: int, scale: float) -> Pair:
@@ -68,20 +68,13 @@ def measure(work: Work, seed: int, scale: float) -> Pair:
         pair["ours"] = train(work, "", seed, frames, cache)
         if "sb3" not in pair:
             pair["sb3"] = train_peer(work, seed, frames)
-        whole = run(work, cache, f"--seed={seed}", f"--set=env.max_frame={frames}")
-        pair["run"] = whole.cost._asdict()
-    for variant in work.variants:
-        if not left_out(work, variant):
+        pair["run"] = run(work, seed, frames, cache)
+    for variant, keys in work.variants.items():
+        if not unknown(keys):
             with tempfile.TemporaryDirectory() as cache:
                 pair[f"cold {variant}"] = train(work, variant, seed, frames, cache)
                 pair[f"ours {variant}"] = train(work, variant, seed, frames, cache)
     return pair
-
-
-def left_out(work: Work, variant: str) -> list[str]:
-    """The keys of a variant that this version does not have."""
-    known = {f"meta.{name}" for name in MetaParams.model_fields}
-    return [key for key in work.variants[variant] if key.startswith("meta.") and key not in known]
 
 
 def show(pair: Pair) -> None:
@@ -118,8 +111,8 @@ def main() -> None:
     check_peer()
     works = [WORKS[name] for name in arguments.works]
     for work in works:
-        for variant in work.variants:
-            for key in left_out(work, variant):
+        for variant, keys in work.variants.items():
+            for key in unknown(keys):
                 print(f"{work.name} {variant} is left out: this version has no {key}")
     pairs: list[Pair] = []
     if arguments.json and arguments.json.exists():

@@ -1,6 +1,6 @@
 """Trains one work with SLM Lightning and prints what it took: one measurement, in a process of its own.
 
-    python -m benchmarks.measure.ours WORK VARIANT SEED FRAMES
+    python -m benchmarks.measure.ours WORK VARIANT SEED FRAMES [DEVICE]
 
 VARIANT is a name of the work's variants, or empty. The last line is JSON.
 """
@@ -46,10 +46,10 @@ def greedy(spec: Spec, session: Session) -> float:
 def main() -> None:
     torch.set_num_threads(1)
     quiet()
-    work, variant, seed, frames = sys.argv[1:]
+    work, variant, seed, frames, device = [*sys.argv[1:], "cpu"][:5]
     spec = spec_of(WORKS[work], variant, int(seed), int(frames))
     with tempfile.TemporaryDirectory() as folder:
-        trained = train(spec, Path(folder))
+        trained = train(spec, Path(folder), device)
     answer = {
         "frames": trained.frames,
         "wall": trained.cost.wall,
