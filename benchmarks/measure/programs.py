@@ -9,9 +9,13 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, NamedTuple
+
+import psutil
 
 from benchmarks.measure.clocks import Cost
 
@@ -44,25 +48,20 @@ def run_python(arguments: Sequence[str], variables: Mapping[str, str] | None = N
     A record that it keeps is never on a server. Its CPU seconds are those of all processes that come
     from it, also of those that outlive it: on Linux they become children of this one.
     """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)} | dict(variables or {})
     environment.pop("MLFLOW_TRACKING_URI", None)
-    begun, start, before = (
-        time.time(),
-        time.perf_counter(),
-        resource.getrusage(resource.RUSAGE_CHILDREN),
-    )
-    ended = subprocess.run(
-        [sys.executable, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True
-    )
-    wall = time.perf_counter() - start
-    _wait_for_orphans()
-    if ended.returncode != 0:
-        raise RuntimeError(f"python {' '.join(arguments)} failed:\n{ended.stderr.strip()[-4000:]}")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
-    return Ended(Cost(wall, cpu), begun, ended.stdout)
+    others, before, begun = _children(), _seconds_of_children(), time.time()
+    with _adopting(), TemporaryFile("w+") as out, TemporaryFile("w+") as err:
+        start = time.perf_counter()
+        command = [sys.executable, *arguments]
+        code = subprocess.run(command, cwd=ROOT, env=environment, stdout=out, stderr=err).returncode
+        wall = time.perf_counter() - start
+        _wait_for_orphans(others)
+        out.seek(0)
+        err.seek(0)
+        if code != 0:
+            raise RuntimeError(f"python {' '.join(arguments)} failed:\n{err.read().strip()[-4000:]}")
+        return Ended(Cost(wall, _seconds_of_children() - before), begun, out.read())
 
 
 def run_spec(path: Path, record: Path | str, cache: str, *options: str) -> Ended:
@@ -72,12 +71,30 @@ def run_spec(path: Path, record: Path | str, cache: str, *options: str) -> Ended
     return run_python(["-m", "slm_lightning", "run", str(path), *options], places)
 
 
-def _wait_for_orphans() -> None:
+@contextmanager
+def _adopting() -> Iterator[None]:
+    """Within its block processes whose parents end become children of this one, where it is Linux."""
+    ask = ctypes.CDLL(None).prctl if sys.platform == "linux" else lambda *_: None
+    ask(PR_SET_CHILD_SUBREAPER, 1)
+    try:
+        yield
+    finally:
+        ask(PR_SET_CHILD_SUBREAPER, 0)
+
+
+def _seconds_of_children() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def _children() -> set[int]:
+    return {process.pid for process in psutil.Process().children()}
+
+
+def _wait_for_orphans(others: set[int]) -> None:
+    """Until no children are left but ``others``: the CPU seconds of those that ended count then."""
     deadline = time.monotonic() + ORPHANS_MAY_TAKE
-    while time.monotonic() < deadline:
-        try:
-            reaped, _ = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return
-        if reaped == 0:
-            time.sleep(0.02)
+    while (orphans := _children() - others) and time.monotonic() < deadline:
+        for pid in orphans:
+            os.waitpid(pid, os.WNOHANG)
+        time.sleep(0.02)
