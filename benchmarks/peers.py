@@ -13,6 +13,7 @@ the other and each in a process of its own with one thread:
 Speed is frames for each CPU second of the training loop (ours: ``Trainer.fit`` with rows and
 checkpoints; the peer's: ``learn``), of all processes that took part; imports and the making of
 environments are left out of both. Ratios are taken within a pair. The seed is the number of the pair.
+A part of the frames (``--frames-scale``) may be too few updates for ``meta.compile: auto`` to compile.
 
 With ``--json`` every pair is a line of FILE as soon as it is done, and the lines that FILE has already
 count too: ``--pairs 0 --json FILE --write`` only writes the page.
@@ -28,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure.comparison import Pair, ratios, speed, tables
-from benchmarks.measure.page import command, machine, write
+from benchmarks.measure.page import machine, write
 from benchmarks.measure.programs import CACHE, run_python, run_spec
 from benchmarks.measure.settings import unknown
 from benchmarks.measure.works import WORKS, Work
@@ -127,7 +128,8 @@ def main() -> None:
     text = tables(pairs, WORKS.values())
     print(text)
     if arguments.write:
-        write("peers", f"`{command()}`, on {machine()}\n\n{text}")
+        count = 1 + max(pair["seed"] for pair in pairs)
+        write("peers", f"`python -m benchmarks.peers --pairs {count}`, on {machine()}\n\n{text}")
 
 
 if __name__ == "__main__":

@@ -58,8 +58,9 @@ def processor() -> str:
 
 
 def command() -> str:
-    """What was typed to start this program."""
-    return " ".join(["python -m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]])
+    """What was typed to start this program, but for the wish to see its results on the page."""
+    options = [option for option in sys.argv[1:] if option != "--write"]
+    return " ".join(["python -m", f"benchmarks.{Path(sys.argv[0]).stem}", *options])
 
 
 def write(name: str, text: str, page: Path = PAGE) -> None:
