@@ -1,6 +1,6 @@
 """Vector steps per second of CartPole by torch and by Gymnasium, and their ratio.
 
-    python benchmarks/backends.py [--steps 2000] [--device cpu] [--num-envs 16 1024]
+    python -m benchmarks.backends [--steps 2000] [--device cpu] [--num-envs 16 1024]
 
 Both are made by ``make_env`` and take the same random actions, in turns in the same process on one
 thread; the best of three is printed, because what else the machine does can only slow it down.

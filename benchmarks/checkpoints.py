@@ -1,6 +1,6 @@
 """What checkpoints cost: their share of the wall time, the log of actions, and a resume.
 
-    python benchmarks/checkpoints.py [--seconds 100]
+    python -m benchmarks.checkpoints [--seconds 100]
 
 Trains PPO on CartPole, and DQN on CartPole with a uniform and a prioritized memory that holds a million
 transitions from the start. Each trains for so many seconds with the checkpoints of a session, one every

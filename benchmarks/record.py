@@ -1,6 +1,6 @@
 """What it costs to record and to read a large search.
 
-    python benchmarks/record.py [--trials 1000] [--sessions 4] [--rows 20] [--root FOLDER]
+    python -m benchmarks.record [--trials 1000] [--sessions 4] [--rows 20] [--root FOLDER]
 
 A search runs as always, on an engine that trains nothing: each session ends at once and leaves a
 journal of so many rows and a checkpoint. So what is timed is the lab itself: drawing settings, creating

@@ -1,6 +1,6 @@
 """What an MLflow server that is dead, slow or failing costs a run, and what is missing afterwards.
 
-    python benchmarks/record_outage.py [--frames 60000] [--sessions 2] [--only dead slow]
+    python -m benchmarks.record_outage [--frames 60000] [--sessions 2] [--only dead slow]
 
 The same trial runs on a server that is well, that is dead from the start, that answers after 5 s, that
 answers each request with an error, and that is killed in the midst of the run. Frames per second are

@@ -1,6 +1,6 @@
 """Trials per hour of a search with two processes against one, and what pruning saves.
 
-    python benchmarks/search.py [--pairs 3] [--trials 8] [--frames 40000] [--pruners]
+    python -m benchmarks.search [--pairs 3] [--trials 8] [--frames 40000] [--pruners]
 
 Searches the PPO CartPole spec with one session at a time and with two, in turns, each search in a
 record of its own and with the same settings and seeds. A search lasts from the start of its first trial
@@ -18,13 +18,12 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-import psutil
-
+from benchmarks.measure.clocks import busy_seconds, own_seconds
 from slm_lightning import api
 from slm_lightning.lab.wording import count
 from slm_lightning.tracking import Record
@@ -68,21 +67,6 @@ def trials_per_hour(trials: int, frames: int, parallel: int) -> float:
         flush=True,
     )
     return rate
-
-
-def busy_seconds() -> float:
-    """CPU seconds of everything on this machine."""
-    times = psutil.cpu_times()
-    return times.user + times.system
-
-
-def own_seconds() -> float:
-    """CPU seconds of this process and all that it has started."""
-    this, total = psutil.Process(), 0.0
-    for process in [this, *this.children(recursive=True)]:
-        with suppress(psutil.NoSuchProcess):
-            total += sum(process.cpu_times()[:4])  # its own and those of its children that have ended
-    return total
 
 
 def compare_processes(pairs: int, trials: int, frames: int) -> None:
