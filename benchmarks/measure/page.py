@@ -44,7 +44,7 @@ def machine() -> str:
     cores = len(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, "cpu_affinity") else 0
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "lightning", "gymnasium"))
     return (
-        f"{cores or psutil.cpu_count()} cores of an {processor()}, {platform.uname().system}, "
+        f"{cores or psutil.cpu_count()} shared cores ({processor()}), {platform.uname().system}, "
         f"Python {platform.python_version()}, {packages}."
     )
 
