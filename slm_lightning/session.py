@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from lightning import LightningModule
-from torch import Tensor
 from torch.optim import Optimizer
 
 from slm_lightning.algorithms import algorithms
@@ -13,18 +12,26 @@ from slm_lightning.algorithms.agent import Agent, Info
 from slm_lightning.core import Batch, EnvInfo, Keys, Sample, Stream
 from slm_lightning.data.rollout_data import RolloutData
 from slm_lightning.data.workers import Agreement, Workers
-from slm_lightning.nets.optim import clip_gradients, forget_gradients, make_optimizer
 from slm_lightning.rl.normalizers import Normalizers
 from slm_lightning.rl.schedules import lr_schedule
 from slm_lightning.spec.model import Spec
+from slm_lightning.updates import Loss, Updates, compiles
 
 
 class Session(LightningModule):
     """Wraps an agent; one ``training_step`` is one round of learning, from a rollout or from samples of
     a replay memory."""
 
-    def __init__(self, agent: Agent, normalizers: Normalizers, workers: Workers | None = None):
+    def __init__(
+        self,
+        agent: Agent,
+        normalizers: Normalizers,
+        workers: Workers | None = None,
+        compiled: bool = False,
+        precision: str = "32-true",
+    ):
         super().__init__()
+        self.compiled, self.precision = compiled, precision
         self.automatic_optimization = False
         self.agent, self.normalizers = agent, normalizers
         self.workers = workers or Workers()
@@ -44,7 +51,8 @@ class Session(LightningModule):
         keys.seed_generators(Stream.INIT)
         algorithm = spec.agent.algorithm
         agent = algorithms()[algorithm.name].build(spec.agent, env)
-        return cls(agent, Normalizers(spec.env, env.obs_shape, algorithm.gamma, env.mask_size), workers)
+        normalizers = Normalizers(spec.env, env.obs_shape, algorithm.gamma, env.mask_size)
+        return cls(agent, normalizers, workers, compiles(spec), spec.meta.precision)
 
     @property
     def data(self) -> RolloutData:
@@ -52,7 +60,8 @@ class Session(LightningModule):
         return self.trainer.datamodule  # type: ignore[attr-defined]
 
     def configure_optimizers(self) -> list[Optimizer]:
-        self.optims = {name: make_optimizer(learner) for name, learner in self.learners.items()}
+        self.updates = Updates(self.learners, self.workers, self.compiled, self.precision)
+        self.optims = {name: stepper.optimizer for name, stepper in self.updates.steppers.items()}
         self.lr_schedules = [
             schedule
             for name, learner in self.learners.items()
@@ -80,43 +89,27 @@ class Session(LightningModule):
             self.info = self.agreement.reach(self.info)
         self.version += 1
 
-    def optimize(self, names: tuple[str, ...] | str, loss_fn, *tensors: Tensor) -> Info:
-        """One step of the named optimizers on ``loss_fn(*tensors) -> (loss, info)``: gradients,
-        clipping of each net's global norm, step. Returns the info, detached.
-
-        The gradients are those of the mean of the workers' losses. They are averaged here, all in one
-        message, and not by hooks of ``DistributedDataParallel``: its reducer expects one forward and
-        one backward of the whole module, and an update is often a loss of some of the nets.
-        """
+    def optimize(self, names: tuple[str, ...] | str, loss_fn: Loss, *tensors: Any) -> Info:
+        """One step of the named optimizers on ``loss_fn(*tensors) -> (loss, info)``: see Updates."""
         names = (names,) if isinstance(names, str) else names
-        for name in names:
-            forget_gradients(self.learners[name].parameters)
-        loss, info = loss_fn(*tensors)
-        loss.backward()
-        info = {key: value.detach() for key, value in info.items()}
-        self.workers.average(self._gradients(names))
-        for name in names:
-            parameters, net = self.learners[name]
-            if net.clip_grad_val is not None:
-                info[f"grad_norm/{name}"] = clip_gradients(parameters, net.clip_grad_val)
-            self.optims[name].step()
-            self.opt_step += 1
-        return info
-
-    def _gradients(self, names: tuple[str, ...]) -> list[Tensor]:
-        parameters = [parameter for name in names for parameter in self.learners[name].parameters]
-        return [parameter.grad for parameter in parameters if parameter.grad is not None]
+        self.opt_step += len(names)
+        return self.updates(names, loss_fn, *tensors)
 
     def learning_rate(self) -> float:
         """The mean learning rate over the optimizers."""
-        rates = [group["lr"] for optim in self.optims.values() for group in optim.param_groups]
+        rates = [float(group["lr"]) for optim in self.optims.values() for group in optim.param_groups]
         return sum(rates) / max(len(rates), 1)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["session"] = {"version": self.version, "opt_step": self.opt_step}
+        checkpoint["session"] = {
+            "version": self.version,
+            "opt_step": self.opt_step,
+            "compiled": self.compiled,
+        }
         checkpoint["lr_schedules"] = [schedule.state_dict() for schedule in self.lr_schedules]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.version = checkpoint["session"]["version"]
         self.opt_step = checkpoint["session"]["opt_step"]
+        self.compiled = checkpoint["session"]["compiled"]
         self.restored_schedules = checkpoint["lr_schedules"]

@@ -27,6 +27,7 @@ LAYERS = [
     {"algorithms"},
     {"envs", "data"},
     {"registry"},
+    {"updates"},
     {"session"},
     {"callbacks"},
     {"tracking", "hub"},

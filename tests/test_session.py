@@ -15,11 +15,12 @@ from slm_lightning.algorithms import algorithms
 from slm_lightning.core import Keys, Stream
 from slm_lightning.data.collector import Collector
 from slm_lightning.data.evaluate import evaluate
+from slm_lightning.data.workers import Workers
 from slm_lightning.envs import make_env
-from slm_lightning.nets.optim import make_optimizer
 from slm_lightning.rl.normalizers import Normalizers
 from slm_lightning.session import Session
 from slm_lightning.spec.model import Spec
+from slm_lightning.updates import Updates
 from tests.algorithms.support import info, make_batch
 from tests.conftest import assert_equal, make_spec, train
 
@@ -33,29 +34,17 @@ FULL_ENV = {"normalize_obs": True, "normalize_reward": True, "num_envs": 3, "max
 
 
 def bare_loop(spec: Spec, keys: Keys) -> tuple[dict[str, torch.Tensor], list[dict[str, float]]]:
-    """The training of ``spec`` without Lightning: the same agent, keys, environment and collector,
-    plain optimizers, a while loop. Returns parameters with normalisers, and metrics by round."""
+    """The training of ``spec`` without Lightning: the same agent, keys, environment, collector and
+    updates, and a while loop. Returns parameters with normalisers, and metrics by round."""
     algorithm, env = spec.agent.algorithm, make_env(spec.env, keys)
     keys.seed_generators(Stream.INIT)
     agent = algorithms()[algorithm.name](algorithm, spec.agent.net, env.info)
     normalizers = Normalizers(spec.env, env.info.obs_shape, algorithm.gamma)
-    optims = {name: make_optimizer(learner) for name, learner in agent.learners().items()}
+    updates = Updates(agent.learners(), Workers())
     collector, metrics = Collector(env, agent, normalizers, torch.device("cpu")), []
 
     def optimize(names, loss_fn, *tensors):
-        names = (names,) if isinstance(names, str) else names
-        for name in names:
-            optims[name].zero_grad()
-        loss, out = loss_fn(*tensors)
-        loss.backward()
-        for name in names:
-            parameters, net = agent.learners()[name]
-            if net.clip_grad_val:
-                out = out | {
-                    f"grad_norm/{name}": nn.utils.clip_grad_norm_(parameters, net.clip_grad_val)
-                }
-            optims[name].step()
-        return {key: value.detach() for key, value in out.items()}
+        return updates((names,) if isinstance(names, str) else names, loss_fn, *tensors)
 
     for version in range(10**6):
         left = (spec.env.max_frame - collector.frame) // spec.env.num_envs
@@ -72,7 +61,8 @@ def bare_loop(spec: Spec, keys: Keys) -> tuple[dict[str, torch.Tensor], list[dic
         for name, learner in agent.learners().items():
             if learner.net.lr_scheduler_spec:
                 decay = 1 - start / learner.net.lr_scheduler_spec.frame
-                optims[name].param_groups[0]["lr"] = learner.net.optim_spec.lr * max(0.0, decay)
+                optimizer = updates.steppers[name].optimizer
+                optimizer.param_groups[0]["lr"] = learner.net.optim_spec.lr * max(0.0, decay)
         agent.frame = collector.frame
         metrics.append({k: float(v) for k, v in agent.learn(batch, optimize).items()})
     env.close()

@@ -21,7 +21,9 @@ Info = dict[str, Tensor]
 Optimize = Callable[..., Info]
 """``optimize(names, loss_fn, *tensors) -> info``: one step of the named optimizers on
 ``loss_fn(*tensors) -> (loss, info)``. An algorithm hands over the whole update as a function of its
-tensors, not a loss, so that forward, backward, clip and step can become one graph."""
+tensors, not a loss, so that forward, backward, clip and step can become one graph. Other parameters get
+no gradient. A number that changes over training is a tensor to it: as anything else it would be a
+constant of the graph."""
 
 
 class Agent(nn.Module):
@@ -48,6 +50,7 @@ class Agent(nn.Module):
     """Whether it can learn from sequences, as a net needs that remembers (RecurrentNet)."""
     masks: ClassVar[bool] = False
     """Whether it keeps to the actions that an environment allows (``EnvInfo.mask_size``)."""
+    boltzmann: Tensor  # [] temperature of a Boltzmann policy
 
     def __init__(self, params: AlgorithmParams, net: NetParams, env: EnvInfo):
         super().__init__()
@@ -56,6 +59,7 @@ class Agent(nn.Module):
         self.action_policy = params.action_policy
         self.distribution = distribution_for(env.action, params.action_pdtype)
         self.action_spec, self.mask_size = env.action, env.mask_size
+        self.register_buffer("boltzmann", torch.ones(()), persistent=False)
         self.frame = self.round_start = 0
         self.workers = 1
         """Processes that train it together; a frame of each is a frame."""
@@ -103,10 +107,20 @@ class Agent(nn.Module):
         return {key.removesuffix("_spec"): value_at(spec, self.frame) for key, spec in specs.items()}
 
     @property
-    def temperature(self) -> float:
+    def frame(self) -> int:
+        """The frame at which it acts or learns."""
+        return self._frame
+
+    @frame.setter
+    def frame(self, frame: int) -> None:
+        self._frame = frame
+        if self.action_policy == "boltzmann":
+            self.boltzmann.fill_(value_at(self.explore_var_spec, frame, 1.0))
+
+    @property
+    def temperature(self) -> Tensor | float:
         """What logits are divided by: the exploration variable of a Boltzmann policy, else 1."""
-        boltzmann = self.action_policy == "boltzmann"
-        return value_at(self.explore_var_spec, self.frame, 1.0) if boltzmann else 1.0
+        return self.boltzmann if self.action_policy == "boltzmann" else 1.0
 
     def choose(self, pi: Distribution, explore: bool) -> Tensor:
         """An action from ``pi`` as ``action_policy`` says; its mode without ``explore``."""
@@ -141,4 +155,6 @@ class Agent(nn.Module):
 
 def mean_info(infos: Sequence[Info]) -> Info:
     """The mean of each metric over the updates of a round."""
+    if len(infos) == 1:
+        return infos[0]
     return {key: torch.stack([info[key] for info in infos]).mean() for key in infos[0]}

@@ -30,15 +30,15 @@ class CrossQ(MaximumEntropy):
     actions = frozenset({"discrete", "continuous"})
 
     def update_critics(self, batch: Sample, optimize: Optimize) -> Info:
+        return optimize(self.critics.optimizers, self.loss, batch, self.alpha)
+
+    def loss(self, batch: Sample, alpha: Tensor) -> tuple[Tensor, Info]:
+        """``Σ_i mean w · loss(Q_θi(s, a), y)``. Rows ``[B, …]``."""
         with torch.no_grad():
             next_inputs, log_prob = self.draw(batch.next_obs)
         inputs = self.asked(batch.obs, batch.action)
         joint = (torch.cat(pair) for pair in zip(inputs, next_inputs))
-        return optimize(self.critics.optimizers, self.loss, batch, log_prob, *joint)
-
-    def loss(self, batch: Sample, log_prob: Tensor, *joint: Tensor) -> tuple[Tensor, Info]:
-        """``Σ_i mean w · loss(Q_θi(s, a), y)``; ``joint``: what is asked of s and s', ``[2 B, …]``."""
         with batch_statistics(self.critics):
             q, next_q = self.critics(*joint).chunk(2, dim=1)
-        y = self.target_value(batch, next_q.detach(), log_prob)
+        y = self.target_value(batch, next_q.detach(), log_prob, alpha)
         return self.critic_loss(self.taken(q, batch.action), y, batch.weight)

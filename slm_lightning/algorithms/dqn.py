@@ -58,8 +58,7 @@ class VanillaDQN(Agent):
         infos, td_errors = [], []
         for minibatch in batch.minibatches():
             for _ in range(self.params.training_batch_iter):
-                y = self.target_value(minibatch)
-                info = optimize("q", self.loss, minibatch.obs, minibatch.action, y, minibatch.weight)
+                info = optimize("q", self.loss, minibatch)
                 td_error = info.pop("td_error")
                 infos.append(info)
             td_errors.append(td_error)
@@ -75,11 +74,12 @@ class VanillaDQN(Agent):
         """``max_a' Q_θ(s', a') [B]``."""
         return self.q(next_obs).amax(-1)
 
-    def loss(self, obs: Seen, action: Tensor, y: Tensor, weight: Tensor) -> tuple[Tensor, Info]:
+    def loss(self, batch: Sample) -> tuple[Tensor, Info]:
         """``mean w · loss(Q_θ(s, a), y)``. Rows ``[B, …]``."""
+        y = self.target_value(batch)
         with batch_statistics(self.q):
-            q = value_of(self.q(obs), action)
-        loss = (weight * self.regression(q, y)).mean()
+            q = value_of(self.q(batch.obs), batch.action)
+        loss = (batch.weight * self.regression(q, y)).mean()
         return loss, {"loss": loss, "q": q.mean(), "td_error": y - q}
 
     def learners(self) -> dict[str, Learner]:

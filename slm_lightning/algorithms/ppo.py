@@ -12,7 +12,7 @@ J. Schulman et al., *Proximal policy optimization algorithms*, 2017, Algorithm 1
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -32,6 +32,21 @@ from slm_lightning.spec.model import (
     NonNegative,
     ScheduleSpec,
 )
+
+
+class Rollout(NamedTuple):
+    """What is learned from: rows of a rollout ``[T·N, …]``, with what π_old and V_old say of them."""
+
+    obs: Seen
+    action: Tensor
+    log_prob: Tensor
+    value: Tensor
+    advantage: Tensor
+    target: Tensor
+
+    def at(self, index: Tensor) -> Rollout:
+        """The minibatch of the rows ``index [B]``."""
+        return Rollout(self.obs[index], *(rows[index] for rows in self[1:]))
 
 
 class PPO(Agent):
@@ -78,6 +93,9 @@ class PPO(Agent):
         def horizon(self) -> int:
             return self.time_horizon
 
+        def steps_on(self, frames: int) -> int:
+            return self.training_epoch * -(-frames // self.minibatch_size)
+
     params: Params
     memories = frozenset({"OnPolicyBatchReplay", "OnPolicyReplay"})
     recurrent = masks = True
@@ -109,13 +127,12 @@ class PPO(Agent):
                 self.params.lam,
             ).flatten()
             target = advantage + value
-        data = rows.obs, rows.action, log_prob, value, advantage, target
+        rollout = Rollout(rows.obs, rows.action, log_prob, value, advantage, target)
         scalars = self.scalars(advantage, target)
         infos = []
         for _ in range(self.params.training_epoch):
             for index in batch.shuffled(self.params.minibatch_size):
-                minibatch = (tensor[index] for tensor in data)
-                infos.append(optimize(self.net.optimizers, self.loss, *minibatch, *scalars))
+                infos.append(optimize(self.net.optimizers, self.loss, rollout, index, *scalars))
         return mean_info(infos) | {"explained_variance": explained_variance(value, target)}
 
     def scalars(self, advantage: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -131,31 +148,28 @@ class PPO(Agent):
 
     def loss(
         self,
-        obs: Seen,
-        action: Tensor,
-        log_prob_old: Tensor,
-        value_old: Tensor,
-        advantage: Tensor,
-        target: Tensor,
+        rollout: Rollout,
+        index: Tensor,
         clip_eps: Tensor,
         entropy_coef: Tensor,
         advantage_scale: Tensor,
         target_scale: Tensor,
     ) -> tuple[Tensor, Info]:
-        """Negative of eq. 9 on one minibatch: rows ``[B, …]``, then scalars."""
-        pi, value = self.net(obs, self.temperature)
+        """Negative of eq. 9 on the minibatch of the rows ``index [B]``; then scalars."""
+        rows = rollout.at(index)
+        pi, value = self.net(rows.obs, self.temperature)
         if self.params.normalize_advantages == "standardize":
-            advantage = standardize(advantage)
+            advantage = standardize(rows.advantage)
         else:
-            advantage = advantage / advantage_scale
+            advantage = rows.advantage / advantage_scale
 
-        log_ratio = (pi.log_prob(action) - log_prob_old).clamp(-20, 20)
+        log_ratio = (pi.log_prob(rows.action) - rows.log_prob).clamp(-20, 20)
         ratio = log_ratio.exp()
         clipped = ratio.clamp(1 - clip_eps, 1 + clip_eps)
         policy_loss = -torch.min(ratio * advantage, clipped * advantage).mean()
         entropy = pi.entropy().mean()
         value_loss = self.params.val_loss_coef * self.value_loss(
-            value, value_old, target, clip_eps, target_scale
+            value, rows.value, rows.target, clip_eps, target_scale
         )
         loss = policy_loss - entropy_coef * entropy + value_loss
         return loss, {

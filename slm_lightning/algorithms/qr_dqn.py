@@ -80,11 +80,12 @@ class QRDQN(DQN):
         next_value = torch.where(batch.terminated[:, None], 0.0, next_value)
         return batch.reward[:, None] + batch.discount[:, None] * next_value
 
-    def loss(self, obs: Seen, action: Tensor, y: Tensor, weight: Tensor) -> tuple[Tensor, Info]:
-        """``mean w · Σ_i 1/N Σ_j ρ_τ̂i(y_j - θ_i(s, a))``. Rows ``[B, …]``, ``y [B, N]``."""
+    def loss(self, batch: Sample) -> tuple[Tensor, Info]:
+        """``mean w · Σ_i 1/N Σ_j ρ_τ̂i(y_j - θ_i(s, a))``. Rows ``[B, …]``."""
+        y = self.target_value(batch)
         with batch_statistics(self.q):
-            theta = quantiles_of(self.q.quantiles(obs), action)
-        loss = (weight * quantile_huber(theta, y)).mean()
+            theta = quantiles_of(self.q.quantiles(batch.obs), batch.action)
+        loss = (batch.weight * quantile_huber(theta, y)).mean()
         q = theta.mean(-1)
         return loss, {"loss": loss, "q": q.mean(), "td_error": y.mean(-1) - q}
 

@@ -30,7 +30,6 @@ from slm_lightning.algorithms.off_policy import OffPolicyActorCritic
 from slm_lightning.core import ActionSpec, EnvInfo, Sample
 from slm_lightning.errors import SpecError
 from slm_lightning.nets.actor_critic import Policy
-from slm_lightning.nets.critic import frozen
 from slm_lightning.nets.net import Learner, spectral_norm
 from slm_lightning.nets.norms import batch_statistics
 from slm_lightning.nets.target import TargetNet
@@ -118,12 +117,14 @@ class MaximumEntropy(OffPolicyActorCritic):
     def act_by_policy(self, obs: Tensor, explore: bool) -> Tensor:
         return self.choose(self.policy(obs, self.temperature)[0], explore)
 
+    def scheduled(self, key: str) -> Tensor:
+        """The scheduled value of ``key`` at the current frame, a scalar on the device."""
+        return self.entropy_mean.new_tensor(self.schedules()[key])
+
     @property
-    def alpha(self) -> Tensor | float:
+    def alpha(self) -> Tensor:
         """The temperature α, without gradient."""
-        if self.log_alpha is None:
-            return self.schedules()["alpha"]
-        return self.log_alpha.detach().exp()
+        return self.scheduled("alpha") if self.log_alpha is None else self.log_alpha.detach().exp()
 
     def draw(self, obs: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
         """What to ask the critics about ``obs [B, *obs_shape]``, and how likely it is: ``(s, ã)`` and
@@ -134,15 +135,15 @@ class MaximumEntropy(OffPolicyActorCritic):
         action, log_prob = pi.rsample_with_log_prob()
         return (obs, action), log_prob
 
-    def soft_value(self, q: Tensor, log_prob: Tensor) -> Tensor:
+    def soft_value(self, q: Tensor, log_prob: Tensor, alpha: Tensor) -> Tensor:
         """V(s) ``[B]`` of π: from what :meth:`draw` gave, and what the critics said to it."""
         if self.continuous:
-            return q.amin(0) - self.alpha * log_prob
-        return (log_prob.exp() * (q.mean(0) - self.alpha * log_prob)).sum(-1)
+            return q.amin(0) - alpha * log_prob
+        return (log_prob.exp() * (q.mean(0) - alpha * log_prob)).sum(-1)
 
-    def target_value(self, batch: Sample, next_q: Tensor, log_prob: Tensor) -> Tensor:
+    def target_value(self, batch: Sample, next_q: Tensor, log_prob: Tensor, alpha: Tensor) -> Tensor:
         """``y [B]``."""
-        next_value = self.soft_value(next_q, log_prob)
+        next_value = self.soft_value(next_q, log_prob, alpha)
         return batch.reward + batch.discount * torch.where(batch.terminated, 0.0, next_value)
 
     def critic_loss(self, q: Tensor, y: Tensor, weight: Tensor) -> tuple[Tensor, Info]:
@@ -162,28 +163,29 @@ class MaximumEntropy(OffPolicyActorCritic):
         return q if self.continuous else q.gather(-1, action.expand(2, -1)[..., None]).squeeze(-1)
 
     def update_policy(self, obs: Tensor, optimize: Optimize) -> Info:
-        names = ("actor",) if self.log_alpha is None else ("actor", "alpha")
-        info = optimize(names, self.policy_loss, obs)
-        if self.log_alpha is not None:
-            with torch.no_grad():
-                self.log_alpha.clamp_(self.params.log_alpha_min, self.params.log_alpha_max)
+        if self.log_alpha is None:
+            return optimize(("actor",), self.policy_loss, obs, self.alpha)
+        target_entropy = self.scheduled("target_entropy")
+        info = optimize(("actor", "alpha"), self.policy_loss, obs, self.alpha, target_entropy)
+        with torch.no_grad():
+            self.log_alpha.clamp_(self.params.log_alpha_min, self.params.log_alpha_max)
         return info
 
-    def policy_loss(self, obs: Tensor) -> tuple[Tensor, Info]:
+    def policy_loss(
+        self, obs: Tensor, alpha: Tensor, target_entropy: Tensor | None = None
+    ) -> tuple[Tensor, Info]:
         """``-mean V(s)``, and the loss of log α, which has no gradient in common with it."""
         with batch_statistics(self.policy):
             inputs, log_prob = self.draw(obs)
-        with frozen(self.critics):
-            q = self.critics(*inputs)
-        policy_loss = -self.soft_value(q, log_prob).mean()
+        policy_loss = -self.soft_value(self.critics(*inputs), log_prob, alpha).mean()
         entropy = -(log_prob if self.continuous else (log_prob.exp() * log_prob).sum(-1)).mean()
         info = {"policy_loss": policy_loss, "entropy": entropy}
         loss = policy_loss
         if self.params.entropy_penalty_coef > 0:
             loss = loss + self.entropy_penalty(entropy)
         if self.log_alpha is not None:
-            alpha = self.log_alpha.exp()
-            loss = loss + alpha * (entropy.detach() - self.schedules()["target_entropy"])
+            assert target_entropy is not None
+            loss = loss + self.log_alpha.exp() * (entropy.detach() - target_entropy)
             info["alpha"] = alpha
         return loss, info
 
@@ -233,16 +235,16 @@ class SoftActorCritic(MaximumEntropy):
         self.target = TargetNet(self.critics, critic_net, env.num_envs)
 
     def update_critics(self, batch: Sample, optimize: Optimize) -> Info:
+        return optimize(self.critics.optimizers, self.loss, batch, self.alpha)
+
+    def loss(self, batch: Sample, alpha: Tensor) -> tuple[Tensor, Info]:
+        """``Σ_i mean w · loss(Q_θi(s, a), y)``. Rows ``[B, …]``."""
         with torch.no_grad():
             inputs, log_prob = self.draw(batch.next_obs)
-            y = self.target_value(batch, self.target(*inputs), log_prob)
-        return optimize(self.critics.optimizers, self.loss, batch.obs, batch.action, y, batch.weight)
-
-    def loss(self, obs: Tensor, action: Tensor, y: Tensor, weight: Tensor) -> tuple[Tensor, Info]:
-        """``Σ_i mean w · loss(Q_θi(s, a), y)``. Rows ``[B, …]``."""
+            y = self.target_value(batch, self.target(*inputs), log_prob, alpha)
         with batch_statistics(self.critics):
-            q = self.critics(*self.asked(obs, action))
-        return self.critic_loss(self.taken(q, action), y, weight)
+            q = self.critics(*self.asked(batch.obs, batch.action))
+        return self.critic_loss(self.taken(q, batch.action), y, batch.weight)
 
     def update_targets(self) -> None:
         self.target.after_update(self.critics, self.round_start, self.frame)

@@ -23,7 +23,6 @@ from torch import Tensor, nn
 from slm_lightning.algorithms.agent import Info, Optimize
 from slm_lightning.algorithms.off_policy import OffPolicyActorCritic
 from slm_lightning.core import EnvInfo, Sample
-from slm_lightning.nets.critic import frozen
 from slm_lightning.nets.net import Learner, Net
 from slm_lightning.nets.norms import batch_statistics
 from slm_lightning.nets.target import TargetNet
@@ -70,8 +69,7 @@ class TD3(OffPolicyActorCritic):
         return (action + self.params.explore_noise * torch.randn_like(action)).clamp(-1, 1)
 
     def update_critics(self, batch: Sample, optimize: Optimize) -> Info:
-        y = self.target_value(batch)
-        return optimize(self.critics.optimizers, self.loss, batch.obs, batch.action, y, batch.weight)
+        return optimize(self.critics.optimizers, self.loss, batch)
 
     @torch.no_grad()
     def target_value(self, batch: Sample) -> Tensor:
@@ -82,11 +80,12 @@ class TD3(OffPolicyActorCritic):
         next_value = self.target_critics(batch.next_obs, (action + noise).clamp(-1, 1)).amin(0)
         return batch.reward + batch.discount * torch.where(batch.terminated, 0.0, next_value)
 
-    def loss(self, obs: Tensor, action: Tensor, y: Tensor, weight: Tensor) -> tuple[Tensor, Info]:
+    def loss(self, batch: Sample) -> tuple[Tensor, Info]:
         """``Σ_i mean w · loss(Q_θi(s, a), y)``. Rows ``[B, …]``."""
+        y = self.target_value(batch)
         with batch_statistics(self.critics):
-            q = self.critics(obs, action)
-        loss = self.regress(q, y, weight)
+            q = self.critics(batch.obs, batch.action)
+        loss = self.regress(q, y, batch.weight)
         return loss, {"loss": loss, "q": q.mean(), "td_error": y - q.amin(0)}
 
     def update_policy(self, obs: Tensor, optimize: Optimize) -> Info:
@@ -96,8 +95,7 @@ class TD3(OffPolicyActorCritic):
         """``-mean Q_θ1(s, μ_φ(s))``."""
         with batch_statistics(self.actor):
             action = self.actor(obs)
-        with frozen(self.critics):
-            loss = -self.critics.q1(obs, action).mean()
+        loss = -self.critics.q1(obs, action).mean()
         return loss, {"policy_loss": loss}
 
     def update_targets(self) -> None:

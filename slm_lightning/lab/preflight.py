@@ -85,7 +85,8 @@ def check_agent(spec: Spec, env: EnvInfo) -> None:
 def _build(spec: Spec, env: EnvInfo) -> None:
     agent = REGISTRY.algorithms[spec.agent.algorithm.name].build(spec.agent, env)
     for learner in agent.learners().values():
-        schedule, optimizer = learner.net.lr_scheduler_spec, make_optimizer(learner)
+        schedule = learner.net.lr_scheduler_spec
+        optimizer = make_optimizer(learner.parameters, learner.net.optim_spec)
         try:
             lr_schedule(optimizer, schedule)
         except ValueError as error:

@@ -39,7 +39,9 @@ class Policy(nn.Module):
         self.mask_size = env.mask_size
         self.net = Net(net, env.net_shape, [*heads, *extra_heads], gains)
 
-    def forward(self, obs: Seen, temperature: float = 1.0) -> tuple[Distribution, tuple[Tensor, ...]]:
+    def forward(
+        self, obs: Seen, temperature: Tensor | float = 1.0
+    ) -> tuple[Distribution, tuple[Tensor, ...]]:
         """The distribution over actions for ``obs [B, *obs_shape]``, and the extra heads' outputs."""
         outputs = self.net(without_mask(obs, self.mask_size))
         parameters, extra = outputs[: self.num_heads], outputs[self.num_heads :]
@@ -66,7 +68,7 @@ class ActorCriticNet(nn.Module):
         if self.critic is not None and isinstance(self.critic.body, RecurrentNet):
             self.critic.body.offset = self.actor.net.body.state_size
 
-    def policy(self, obs: Seen, temperature: float = 1.0) -> Distribution:
+    def policy(self, obs: Seen, temperature: Tensor | float = 1.0) -> Distribution:
         """π(·|s) for ``obs [B, *obs_shape]``."""
         return self.actor(obs, temperature)[0]
 
@@ -74,7 +76,7 @@ class ActorCriticNet(nn.Module):
         """V(s) ``[B]``."""
         return self.actor(obs)[1][0].squeeze(-1) if self.critic is None else self._criticise(obs)
 
-    def forward(self, obs: Seen, temperature: float = 1.0) -> tuple[Distribution, Tensor]:
+    def forward(self, obs: Seen, temperature: Tensor | float = 1.0) -> tuple[Distribution, Tensor]:
         """π(·|s) and V(s) in one pass."""
         pi, extra = self.actor(obs, temperature)
         return pi, extra[0].squeeze(-1) if self.critic is None else self._criticise(obs)

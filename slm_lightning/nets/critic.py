@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -52,16 +50,3 @@ class TwinCritics(nn.Module):
     def learners(self) -> dict[str, Learner]:
         """One learner each."""
         return dict(zip(self.optimizers, (self.q1.learner(), self.q2.learner())))
-
-
-@contextmanager
-def frozen(net: nn.Module) -> Iterator[None]:
-    """What ``net`` computes within has gradients into its inputs, none into its parameters."""
-    parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
-    for parameter in parameters:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in parameters:
-            parameter.requires_grad_(True)

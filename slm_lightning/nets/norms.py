@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -20,23 +19,19 @@ MODELESS = frozenset(
 )
 """Modules that compute the same in both modes. They need not be told, which takes longer than a small
 layer's pass."""
-_told: WeakKeyDictionary[nn.Module, list[nn.Module]] = WeakKeyDictionary()
-"""The others within each net."""
 
 
 @contextmanager
 def batch_statistics(net: nn.Module) -> Iterator[None]:
     """``net`` in train mode, then in eval mode again: what it computes within is normalised by the
     statistics of the batch, which it takes in."""
-    if net not in _told:
-        within = [module for module in net.modules() if module is not net]
-        _told[net] = [module for module in within if type(module) not in MODELESS]
-    for module in (net, *_told[net]):
+    told = [module for module in net.modules() if type(module) not in MODELESS]
+    for module in told:
         module.training = True
     try:
         yield
     finally:
-        for module in (net, *_told[net]):
+        for module in told:
             module.training = False
 
 
@@ -107,7 +102,7 @@ class BatchRenorm1d(nn.Module):
     def _track(self, mean_b: Tensor, var_b: Tensor) -> None:
         self.running_mean.lerp_(mean_b, self.momentum)
         self.running_var.lerp_(var_b, self.momentum)
-        self.num_batches_tracked += 1
+        self.num_batches_tracked.add_(1)
 
     def extra_repr(self) -> str:
         keys = ("eps", "momentum", "r_max", "d_max", "warmup_steps")

@@ -28,7 +28,7 @@ class Distribution(ABC):
     """π(·|s) for a batch of states; ``log_prob`` and ``entropy`` are summed over action dimensions."""
 
     @abstractmethod
-    def __init__(self, outputs: Sequence[Tensor], temperature: float = 1.0):
+    def __init__(self, outputs: Sequence[Tensor], temperature: Tensor | float = 1.0):
         """``outputs``: the net's heads, ``[..., size]`` each; logits are divided by ``temperature``."""
 
     @staticmethod
@@ -52,8 +52,9 @@ class Distribution(ABC):
 class Categorical(Distribution):
     """``π(a) = softmax(logits)_a``; one head of A logits, actions ``[...]``."""
 
-    def __init__(self, outputs: Sequence[Tensor], temperature: float = 1.0):
-        logits = outputs[0] if temperature == 1.0 else outputs[0] / temperature
+    def __init__(self, outputs: Sequence[Tensor], temperature: Tensor | float = 1.0):
+        plain = not isinstance(temperature, Tensor) and temperature == 1.0
+        logits = outputs[0] if plain else outputs[0] / temperature
         self.log_probs = logits.log_softmax(-1)
 
     @staticmethod
@@ -89,7 +90,7 @@ class Argmax(Categorical):
     """All mass on the largest logit, in equal parts where several are the largest. It has no gradient:
     for agents whose logits are action values."""
 
-    def __init__(self, outputs: Sequence[Tensor], temperature: float = 1.0):
+    def __init__(self, outputs: Sequence[Tensor], temperature: Tensor | float = 1.0):
         best = outputs[0] == outputs[0].amax(-1, keepdim=True)
         super().__init__([torch.where(best, 0.0, FORBIDDEN)])
 
@@ -97,7 +98,7 @@ class Argmax(Categorical):
 class MultiCategorical(Distribution):
     """Independent categoricals; one head of n_i logits each, actions ``[..., k]``."""
 
-    def __init__(self, outputs: Sequence[Tensor], temperature: float = 1.0):
+    def __init__(self, outputs: Sequence[Tensor], temperature: Tensor | float = 1.0):
         self.parts = [Categorical([logits], temperature) for logits in outputs]
 
     @staticmethod
@@ -120,7 +121,7 @@ class MultiCategorical(Distribution):
 class Bernoulli(Distribution):
     """Independent coins ``π(1) = σ(logit)``; one head of k logits, actions ``[..., k]`` in {0, 1}."""
 
-    def __init__(self, outputs: Sequence[Tensor], temperature: float = 1.0):
+    def __init__(self, outputs: Sequence[Tensor], temperature: Tensor | float = 1.0):
         self.logits = outputs[0] / temperature
 
     @staticmethod
@@ -144,9 +145,9 @@ class Bernoulli(Distribution):
 class Normal(Distribution):
     """Diagonal Gaussian; heads (μ, log σ) of k each, log σ clamped to [-5, 2], actions ``[..., k]``."""
 
-    def __init__(self, outputs: Sequence[Tensor], temperature: float = 1.0):
+    def __init__(self, outputs: Sequence[Tensor], temperature: Tensor | float = 1.0):
         self.mean, raw = outputs
-        self.log_std = self.scale(raw.clamp(*LOG_STD_RANGE)) + math.log(temperature)
+        self.log_std = self.scale(raw.clamp(*LOG_STD_RANGE)) + _log(temperature)
         self.std = self.log_std.exp()
 
     @staticmethod
@@ -231,7 +232,7 @@ class Beta(Distribution):
     LIMIT = 1 - 1e-6
     """Actions are taken to be at most this far from 0, where the density may be 0."""
 
-    def __init__(self, outputs: Sequence[Tensor], temperature: float = 1.0):
+    def __init__(self, outputs: Sequence[Tensor], temperature: Tensor | float = 1.0):
         self.alpha, self.beta = (1 + softplus(raw) / temperature for raw in outputs)
 
     @staticmethod
@@ -307,6 +308,10 @@ CHOICES: dict[str, dict[str, type[Distribution]]] = {
     "multi_discrete": {"MultiCategorical": MultiCategorical},
     "multi_binary": {"Bernoulli": Bernoulli},
 }
+
+
+def _log(temperature: Tensor | float) -> Tensor | float:
+    return temperature.log() if isinstance(temperature, Tensor) else math.log(temperature)
 
 
 def distribution_for(action: ActionSpec, name: str = "default") -> type[Distribution]:

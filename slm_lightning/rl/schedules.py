@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from torch import Tensor
 from torch.optim import Optimizer
 
 from slm_lightning.spec.model import LRScheduleSpec, ScheduleSpec
@@ -47,7 +48,11 @@ class LinearLR:
         """Sets the rate for the round that began at ``frame``."""
         factor = max(self.floor, 1 - frame / self.frames)
         for group in self.optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * factor
+            rate = group["initial_lr"] * factor
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
 
     def state_dict(self) -> dict[str, Any]:
         """Nothing: the rate is a function of the frame."""
@@ -61,6 +66,7 @@ class TorchLR:
 
     def __init__(self, optimizer: Optimizer, spec: LRScheduleSpec):
         make: Any = LR_SCHEDULERS[spec.name]
+        optimizer._opt_called = True  # type: ignore[attr-defined]  # which a compiled step does not say
         self.scheduler = make(optimizer, **spec.keywords)
         self.first = True
 
@@ -82,7 +88,7 @@ class TorchLR:
 def lr_schedule(optimizer: Optimizer, spec: LRScheduleSpec | None) -> LinearLR | TorchLR | None:
     """The schedule of one optimizer, driven by frames; None keeps the rate constant."""
     for group in optimizer.param_groups:
-        group.setdefault("initial_lr", group["lr"])
+        group.setdefault("initial_lr", float(group["lr"]))
     if spec is None:
         return None
     return (LinearLR if spec.name in LINEAR_SCHEDULES else TorchLR)(optimizer, spec)

@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 from slm_lightning.errors import Problem
+from slm_lightning.spec.compilable import obstacle
 from slm_lightning.spec.families import gone, successor
 from slm_lightning.spec.model import (
     AlgorithmParams,
@@ -165,6 +166,14 @@ def _distributed(parts: Parts) -> Iterator[Problem]:
         )
 
 
+def _compile(parts: Parts) -> Iterator[Problem]:
+    if not (parts.meta and parts.memory and parts.algorithm) or parts.meta.compile is not True:
+        return
+    why = obstacle(parts.algorithm, parts.memory, [net for _, net in parts.nets], parts.meta)
+    if why:
+        yield Problem("meta.compile", f"{why}; write auto or false")
+
+
 def _env(parts: Parts) -> Iterator[Problem]:
     env = parts.env
     if not env:
@@ -266,7 +275,7 @@ TAKEN = {
 """Arguments of environments that a spec does not give, and what to do instead."""
 
 CHECKS = (
-    *(_schedules, _exploration, _batch_norm, _recurrent, _memory, _env, _distributed, _nets),
+    *(_schedules, _exploration, _batch_norm, _recurrent, _memory, _env, _distributed, _compile, _nets),
     *(_critic_net, _sizes),
     _search,
 )

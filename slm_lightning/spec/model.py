@@ -12,8 +12,12 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from slm_lightning.errors import Problem
-from slm_lightning.spec.base import KeywordSpec, SpecModel
+from slm_lightning.spec.base import SpecModel
 from slm_lightning.spec.families import atari_id, default_backend
+from slm_lightning.spec.named import LossSpec as LossSpec
+from slm_lightning.spec.named import LRScheduleSpec as LRScheduleSpec
+from slm_lightning.spec.named import OptimSpec as OptimSpec
+from slm_lightning.spec.named import ScheduleSpec as ScheduleSpec
 from slm_lightning.spec.numeric import (
     Count,
     Float,
@@ -31,43 +35,6 @@ from slm_lightning.spec.search_params import (
     SearchScheduler,
     pruner_in_force,
 )
-
-
-class ScheduleSpec(SpecModel):
-    """A value that changes with the frame count."""
-
-    name: Literal["no_decay", "linear_decay", "rate_decay", "periodic_decay"] = "no_decay"
-    start_val: Float
-    """Value up to ``start_step``."""
-    end_val: Float | None = None
-    """Value from ``end_step`` on; default ``start_val``."""
-    start_step: Frame = 0
-    """Frame at which the change begins."""
-    end_step: Frame = 0
-    """Frame at which the change is complete."""
-
-
-class OptimSpec(KeywordSpec):
-    """An optimizer of ``torch.optim`` by name; further keys are its keyword arguments."""
-
-    name: str = "Adam"
-    lr: Positive = 1e-3
-    """Learning rate at frame 0."""
-
-
-class LossSpec(KeywordSpec):
-    """A loss of ``torch.nn`` by name; further keys are its keyword arguments."""
-
-    name: str = "MSELoss"
-
-
-class LRScheduleSpec(KeywordSpec):
-    """``LinearToZero``/``LinearToMin`` over ``frame`` frames, or a ``torch.optim.lr_scheduler``."""
-
-    frame: Count | None = None
-    """Frames until the end of the linear decay."""
-    min_factor: Fraction = 0.0
-    """``LinearToMin``: the factor of the initial learning rate that is kept."""
 
 
 class NetParams(SpecModel):
@@ -178,6 +145,10 @@ class AlgorithmParams(SpecModel):
         """Minibatches drawn for a round from what is kept over rounds."""
         raise NotImplementedError
 
+    def steps_on(self, frames: int) -> int:
+        """Steps of an optimizer in a round that collects ``frames``."""
+        return 1
+
 
 class ReplayAlgorithmParams(AlgorithmParams):
     """Keys that algorithms share which learn from a replay memory."""
@@ -195,6 +166,9 @@ class ReplayAlgorithmParams(AlgorithmParams):
 
     def updates(self, num_envs: int) -> int:
         return self.training_iter
+
+    def steps_on(self, frames: int) -> int:
+        return self.training_iter or 1
 
 
 class MemoryParams(SpecModel):
@@ -302,6 +276,11 @@ class MetaParams(SpecModel):
     """Early stopping of a search's settings by their frames, as SLM Lab's specs write it."""
     seed: Annotated[Int, Field(ge=0, lt=2**63)] = 0
     """Root of every random draw."""
+    compile: Literal["auto"] | bool = "auto"
+    """Each update as one compiled graph: true, false, or where a session has so many updates that
+    compiling, which takes seconds, pays (auto)."""
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    """Numbers that losses and their gradients are computed in; weights are always single precision."""
     hypothesis: str = ""
     """What the experiment is to show; its report begins with it."""
 

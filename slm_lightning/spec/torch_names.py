@@ -13,7 +13,8 @@ from torch.nn.modules import activation
 from torch.optim import lr_scheduler
 
 from slm_lightning.errors import Problem
-from slm_lightning.spec.model import KeywordSpec, LossSpec, LRScheduleSpec, NetParams, OptimSpec
+from slm_lightning.spec.base import KeywordSpec
+from slm_lightning.spec.model import LossSpec, LRScheduleSpec, NetParams, OptimSpec
 from slm_lightning.spec.wording import did_you_mean, dotted, listed, unknown
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {

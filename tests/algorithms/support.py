@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from slm_lightning.algorithms import algorithms
 from slm_lightning.algorithms.agent import Agent, Info
@@ -89,9 +88,9 @@ class Recorder:
 
     def __init__(self) -> None:
         self.names: list[tuple[str, ...] | str] = []
-        self.calls: list[tuple[Tensor, ...]] = []
+        self.calls: list[tuple[Any, ...]] = []
 
-    def __call__(self, names: tuple[str, ...] | str, loss_fn: Any, *tensors: Tensor) -> Info:
+    def __call__(self, names: tuple[str, ...] | str, loss_fn: Any, *tensors: Any) -> Info:
         self.names.append(names)
         self.calls.append(tensors)
         return {key: value.detach() for key, value in loss_fn(*tensors)[1].items()}

@@ -59,8 +59,9 @@ def test_the_discount_is_that_of_the_sample(name):
 def test_the_loss_and_its_gradient_equal_plain_torch(name, rng):
     agent = make_agent(name, net={"loss_spec": {"name": "SmoothL1Loss"}})
     batch = make_sample().minibatches()[0]
-    y = 3 * torch.randn(8, generator=rng)
-    ours, info = agent.loss(batch.obs, batch.action, y, batch.weight)
+    batch = batch._replace(reward=3 * torch.randn(8, generator=rng))
+    ours, info = agent.loss(batch)
+    y = agent.target_value(batch).detach()
     q = agent.q(batch.obs)[torch.arange(8), batch.action]
     theirs = (batch.weight * smooth_l1_loss(q, y, reduction="none")).mean()
     assert_close(ours, theirs)
@@ -75,7 +76,7 @@ def test_every_minibatch_is_learned_from_as_often_as_asked(name):
     agent, recorder = make_agent(name, training_batch_iter=3), Recorder()
     sample = make_sample()
     info = agent.learn(sample, recorder)
-    assert [call[0].data_ptr() for call in recorder.calls] == [
+    assert [minibatch.obs.data_ptr() for (minibatch,) in recorder.calls] == [
         sample.obs[k].data_ptr() for k in (0, 0, 0, 1, 1, 1)
     ]
     first, second = sample.minibatches()

@@ -9,12 +9,13 @@ import torch
 from torch.distributions import Categorical
 from torch.testing import assert_close
 
-from slm_lightning.algorithms.ppo import PPO
+from slm_lightning.algorithms.ppo import PPO, Rollout
 from slm_lightning.rl.returns import gae
 from tests.algorithms.support import OBS, Recorder, make_agent, make_batch
 from tests.conftest import make_spec, train
 
 ONE = torch.tensor(1.0)
+FIRST = torch.tensor([0])
 
 
 def row_loss(agent: PPO, ratio: float, advantage: float, entropy_coef: float = 0.0, eps: float = 0.2):
@@ -23,8 +24,8 @@ def row_loss(agent: PPO, ratio: float, advantage: float, entropy_coef: float = 0
     with torch.no_grad():
         pi, value = agent.net(obs)
         log_prob_old = pi.log_prob(action) - math.log(ratio)
-    tensors = obs, action, log_prob_old, value, torch.tensor([advantage]), value
-    return agent.loss(*tensors, torch.tensor(eps), torch.tensor(entropy_coef), ONE, ONE)
+    rollout = Rollout(obs, action, log_prob_old, value, torch.tensor([advantage]), value)
+    return agent.loss(rollout, FIRST, torch.tensor(eps), torch.tensor(entropy_coef), ONE, ONE)
 
 
 # ε = 0.2; -min(ρ A, clip(ρ) A). The gradient is cut where the clipped term is the smaller one.
@@ -123,11 +124,11 @@ def test_the_whole_loss_and_its_gradient_equal_plain_torch(rng):
     obs, action = torch.randn(16, OBS, generator=rng), torch.randint(3, (16,), generator=rng)
     log_prob_old, value_old, advantage, target = torch.randn(4, 16, generator=rng) / 2
     log_prob_old -= 1.0
-    eps, entropy_coef = torch.tensor(0.2), torch.tensor(0.01)
-    ours, _ = agent.loss(
-        obs, action, log_prob_old, value_old, advantage, target, eps, entropy_coef, ONE, ONE
-    )
-    theirs = reference_loss(agent, obs, action, log_prob_old, advantage, target, 0.2, 0.01)
+    rollout = Rollout(obs, action, log_prob_old, value_old, advantage, target)
+    index, eps, entropy_coef = torch.randperm(16, generator=rng)[:9], *torch.tensor([0.2, 0.01])
+    ours, _ = agent.loss(rollout, index, eps, entropy_coef, ONE, ONE)
+    rows = (tensor[index] for tensor in (obs, action, log_prob_old, advantage, target))
+    theirs = reference_loss(agent, *rows, 0.2, 0.01)
     assert_close(ours, theirs)
     parameters = list(agent.net.parameters())
     for one, two in zip(torch.autograd.grad(ours, parameters), torch.autograd.grad(theirs, parameters)):
@@ -143,11 +144,12 @@ def learn(agent: PPO, batch) -> tuple[Recorder, dict]:
 def test_every_epoch_sees_every_row_once():
     agent, batch = make_agent("PPO", minibatch_size=5, training_epoch=3), make_batch()
     recorder, _ = learn(agent, batch)
-    assert [len(call[0]) for call in recorder.calls] == [5, 5, 2] * 3
+    minibatches = [rollout.obs[index] for rollout, index, *_ in recorder.calls]
+    assert [len(obs) for obs in minibatches] == [5, 5, 2] * 3
     rows = {tuple(row.tolist()) for row in batch.obs.flatten(0, 1)}
     orders = []
     for epoch in range(3):
-        seen = torch.cat([call[0] for call in recorder.calls[3 * epoch : 3 * epoch + 3]])
+        seen = torch.cat(minibatches[3 * epoch : 3 * epoch + 3])
         assert {tuple(row.tolist()) for row in seen} == rows
         orders.append(seen)
     assert not torch.equal(orders[0], orders[1])
@@ -157,9 +159,8 @@ def test_every_epoch_sees_every_row_once():
 def test_minibatch_rows_belong_together():
     agent, batch = make_agent("PPO", minibatch_size=5, training_epoch=1), make_batch()
     recorder, info = learn(agent, batch)
-    obs, action, log_prob, value, advantage, target, *scalars = (
-        torch.cat(parts) if parts[0].dim() else parts[0] for parts in zip(*recorder.calls)
-    )
+    minibatches = [rollout.at(index) for rollout, index, *_ in recorder.calls]
+    obs, action, log_prob, value, advantage, target = map(torch.cat, zip(*minibatches))
     with torch.no_grad():
         pi, v = agent.net(batch.obs.flatten(0, 1))
         next_v = agent.net.value(batch.next_obs.flatten(0, 1))
@@ -172,7 +173,7 @@ def test_minibatch_rows_belong_together():
     assert_close(value, v[order])
     assert_close(advantage, a[order])
     assert_close(target, (a + v)[order])
-    assert_close(torch.stack(scalars), torch.tensor([0.2, 0.01, 1.0, 1.0]))
+    assert_close(torch.stack(recorder.calls[0][2:]), torch.tensor([0.2, 0.01, 1.0, 1.0]))
     target = a + v
     assert_close(info["explained_variance"], 1 - a.var(correction=0) / target.var(correction=0))
 
@@ -187,14 +188,14 @@ def test_schedules_are_taken_at_the_agents_frame():
     )
     agent.frame = 50
     recorder, _ = learn(agent, make_batch())
-    assert [x.item() for x in recorder.calls[0][6:8]] == pytest.approx([0.1, 0.05])
+    assert [x.item() for x in recorder.calls[0][2:4]] == pytest.approx([0.1, 0.05])
     assert agent.schedules() == pytest.approx({"clip_eps": 0.1, "entropy_coef": 0.05})
 
 
 def test_no_entropy_schedule_is_no_bonus():
     agent = make_agent("PPO", entropy_coef_spec=None, training_epoch=1)
     recorder, _ = learn(agent, make_batch())
-    assert recorder.calls[0][7] == 0
+    assert recorder.calls[0][3] == 0
     assert agent.schedules().keys() == {"clip_eps"}
 
 
@@ -202,12 +203,12 @@ def test_percentile_advantages_are_divided_by_the_running_range():
     agent = make_agent("PPO", normalize_advantages="percentile", training_epoch=1)
     batch = make_batch()
     recorder, _ = learn(agent, batch._replace(reward=batch.reward * 100))
-    advantage, scale = recorder.calls[0][4], recorder.calls[0][8]
-    low, high = torch.quantile(advantage, torch.tensor([0.05, 0.95]))
+    rollout, scale = recorder.calls[0][0], recorder.calls[0][4]
+    low, high = torch.quantile(rollout.advantage, torch.tensor([0.05, 0.95]))
     assert_close(scale, high - low)
     loss_of = {}
     for divisor in (scale, 2 * scale):
-        tensors = [*recorder.calls[0][:8], divisor, ONE]
+        tensors = [*recorder.calls[0][:4], divisor, ONE]
         loss_of[float(divisor)] = agent.loss(*tensors)[1]["policy_loss"]
     one, half = loss_of.values()
     assert_close(half, one / 2)  # divided, not centred
@@ -217,8 +218,8 @@ def test_normalised_targets_use_the_scale_of_all_targets_so_far():
     agent = make_agent("PPO", normalize_v_targets=True, training_epoch=1)
     batch = make_batch()
     recorder, _ = learn(agent, batch._replace(reward=batch.reward * 100))
-    target, scale = recorder.calls[0][5], recorder.calls[0][9]
-    assert_close(scale, target.std(correction=0), rtol=1e-3, atol=0)
+    rollout, scale = recorder.calls[0][0], recorder.calls[0][5]
+    assert_close(scale, rollout.target.std(correction=0), rtol=1e-3, atol=0)
 
 
 @pytest.mark.parametrize("shared", [False, True])
@@ -227,11 +228,12 @@ def test_the_first_minibatch_of_every_round_has_ratio_1(shared, monkeypatch):
     deviation: dict[int, list[float]] = {}
     loss = PPO.loss
 
-    def spy(self, obs, action, log_prob_old, *rest):
+    def spy(self, rollout, index, *scalars):
+        rows = rollout.at(index)
         with torch.no_grad():
-            ratio = (self.net.policy(obs).log_prob(action) - log_prob_old).exp()
+            ratio = (self.net.policy(rows.obs).log_prob(rows.action) - rows.log_prob).exp()
         deviation.setdefault(self.frame, []).append((ratio - 1).abs().max().item())
-        return loss(self, obs, action, log_prob_old, *rest)
+        return loss(self, rollout, index, *scalars)
 
     monkeypatch.setattr(PPO, "loss", spy)
     net = {"shared": shared, "optim_spec": {"lr": 0.01}}

@@ -77,7 +77,7 @@ def test_the_loss_is_weighted_and_of_the_actions_taken():
     agent = make_agent("QRDQN")
     rows = make_sample().minibatches()[0]
     y = agent.target_value(rows)
-    loss, metrics = agent.loss(rows.obs, rows.action, y, rows.weight)
+    loss, metrics = agent.loss(rows)
     theta = torch.stack([agent.q.quantiles(rows.obs)[b, a] for b, a in enumerate(rows.action)])
     assert_close(loss, (rows.weight * quantile_huber(theta, y)).mean())
     assert_close(metrics["td_error"], y.mean(-1) - theta.mean(-1))

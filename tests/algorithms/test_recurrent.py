@@ -90,9 +90,10 @@ def test_ppo_draws_whole_sub_environments():
     agent, optimize = algorithms()["PPO"].build(spec, info(num_envs=4)), Recorder()
     batch = sequence_batch()._replace(hidden=torch.randn(6, 4, 48))
     agent.learn(batch, optimize)
-    assert [len(action) for _, action, *_ in optimize.calls] == [12, 12]
+    minibatches = [rollout.at(index) for rollout, index, *_ in optimize.calls]
+    assert [len(action) for _, action, *_ in minibatches] == [12, 12]
     columns = set()
-    for obs, action, *_ in optimize.calls:
+    for obs, action, *_ in minibatches:
         assert isinstance(obs, Sequences) and obs.obs.shape == (6, 2, OBS)
         for i in range(2):
             (n,) = [n for n in range(4) if torch.equal(obs.obs[:, i], batch.obs[:, n])]

@@ -7,7 +7,7 @@ import math
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch import distributions as reference
 from torch.testing import assert_close
 
@@ -17,6 +17,7 @@ from slm_lightning.rl.normalizers import Normalizers
 from slm_lightning.session import Session
 from slm_lightning.spec.model import EnvParams
 from tests.algorithms.support import OBS, Recorder, make_agent, make_sample
+from tests.conftest import assert_equal
 
 KINDS = ("continuous", "discrete")
 LR = 0.01
@@ -120,9 +121,8 @@ def test_the_target_by_hand_for_discrete_actions(monkeypatch):
     )
     q1, q2 = [[1.0, 2.0, 3.0]] * 2, [[3.0, 4.0, 5.0]] * 2
     fixed_critics(agent, monkeypatch, True, q1, q2)
-    recorder = Recorder()
-    agent.update_critics(rows, recorder)
-    y = recorder.calls[0][2]
+    fixed_critics(agent, monkeypatch, False, [[0.0, 0.0, 0.0]] * 2, [[0.0, 0.0, 0.0]] * 2)
+    y = agent.update_critics(rows, Recorder())["td_error"]  # where every value is 0
     # the mean of 2, 3, 4 is 3, the entropy of three equal actions ln 3; the second row is terminal
     assert_close(y, torch.tensor([1 + 0.9 * (3 + 0.5 * math.log(3)), 1.0]))
 
@@ -145,16 +145,30 @@ def test_symlog_compresses_both_sides_of_the_loss_only():
     assert info["td_error"].tolist() == [4.0]
 
 
+def assert_steps(before: nn.Module, after: nn.Module, loss: Tensor) -> None:
+    """Every parameter went down the gradient of ``loss``, a function of those ``before``, at rate 1."""
+    gradients = torch.autograd.grad(loss, list(before.parameters()))
+    for old, new, gradient in zip(before.parameters(), after.parameters(), gradients, strict=True):
+        assert gradient.any()
+        assert_close(old - new, gradient, atol=1e-6, rtol=1e-4)
+
+
 @every_kind
-def test_the_policy_loss_leaves_no_gradient_in_the_critics(kind):
-    agent = make_agent("SoftActorCritic", kind)
-    loss, info = agent.policy_loss(torch.randn(8, OBS))
-    loss.backward()
-    assert all(p.grad is None and p.requires_grad for p in agent.critics.parameters())
-    assert all(p.grad.abs().sum() > 0 for p in agent.policy.parameters())
-    # α (H - H̄), whose derivative by log α is itself
+def test_the_policys_update_follows_its_gradient_and_leaves_the_critics_as_they_are(kind):
+    """With plain descent at rate 1 a step is the gradient."""
+    session = make_session("SoftActorCritic", kind, {"optim_spec": {"name": "SGD", "lr": 1.0}})
+    agent, before = session.agent, copy.deepcopy(session.agent)
+    obs = torch.randn(8, OBS)
+    torch.manual_seed(5)
+    info = agent.update_policy(obs, session.optimize)
+    torch.manual_seed(5)
+    value, entropy = soft_value(before, before.critics, obs, torch.tensor(1.0))
+    assert_steps(before.policy, agent.policy, -value.mean())
+    assert_equal(agent.critics.state_dict(), before.critics.state_dict())
+    # α (H - H̄), whose derivative by log α is itself; α began as 1
     target = agent.schedules()["target_entropy"]
-    assert agent.log_alpha.grad.item() == pytest.approx(info["entropy"].item() - target, rel=1e-5)
+    assert -agent.log_alpha.item() == pytest.approx(entropy.mean().item() - target, rel=1e-5)
+    assert info["entropy"].item() == pytest.approx(entropy.mean().item(), rel=1e-5)
 
 
 def test_log_alpha_stays_in_its_range_from_the_start():
@@ -212,7 +226,7 @@ def test_the_entropy_penalty_keeps_to_the_running_mean():
 def test_the_entropy_penalty_enters_the_policy_loss(kind):
     agent = make_agent("SoftActorCritic", kind, entropy_penalty_coef=4.0, fixed_alpha=0.1)
     agent.updates += 1
-    loss, info = agent.policy_loss(torch.randn(8, OBS))
+    loss, info = agent.policy_loss(torch.randn(8, OBS), agent.alpha)
     assert loss.item() == pytest.approx(
         (info["policy_loss"] + 2 * info["entropy"] ** 2).item(), rel=1e-5
     )

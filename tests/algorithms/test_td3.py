@@ -11,7 +11,8 @@ from torch.testing import assert_close
 
 from slm_lightning.core import Sample
 from tests.algorithms.support import OBS, make_agent, make_sample
-from tests.algorithms.test_sac import LR, make_session
+from tests.algorithms.test_sac import LR, assert_steps, make_session
+from tests.conftest import assert_equal
 
 
 def reference_learn(agent, batch: Sample) -> None:
@@ -93,11 +94,13 @@ def test_exploration_is_gaussian_noise_within_the_range_of_actions():
     assert loud.abs().max() == 1
 
 
-def test_the_policy_loss_is_the_first_critics_and_leaves_it_no_gradient():
-    agent = make_agent("TD3", "continuous")
+def test_the_policys_update_climbs_the_first_critic_and_leaves_both_as_they_are():
+    """With plain descent at rate 1 a step is the gradient."""
+    session = make_session("TD3", "continuous", {"optim_spec": {"name": "SGD", "lr": 1.0}})
+    agent, before = session.agent, copy.deepcopy(session.agent)
     obs = torch.randn(8, OBS)
-    loss, _ = agent.policy_loss(obs)
-    assert_close(loss, -agent.critics.q1(obs, agent.actor(obs)).mean())
-    loss.backward()
-    assert all(p.grad is None and p.requires_grad for p in agent.critics.parameters())
-    assert all(p.grad.abs().sum() > 0 for p in agent.actor.parameters())
+    info = agent.update_policy(obs, session.optimize)
+    loss = -before.critics.q1(obs, before.actor(obs)).mean()
+    assert_close(info["policy_loss"], loss.detach())
+    assert_steps(before.actor, agent.actor, loss)
+    assert_equal(agent.critics.state_dict(), before.critics.state_dict())

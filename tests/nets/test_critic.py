@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from slm_lightning.nets.critic import Critic, TwinCritics, frozen
+from slm_lightning.nets.critic import Critic, TwinCritics
 from slm_lightning.nets.mlp import MLPNet
 from tests.algorithms.support import OBS, info
 
@@ -32,21 +32,3 @@ def test_twins_differ_in_their_first_weights_only(kind, shape):
     learners = critics.learners()
     assert tuple(learners) == critics.optimizers
     assert [p.shape for p in learners["q1"].parameters] == [p.shape for p in learners["q2"].parameters]
-
-
-def test_frozen_critics_pass_gradients_on_and_keep_none():
-    critics, action = TwinCritics(NET, info("continuous")), torch.rand(5, 2, requires_grad=True)
-    critics.q1.net.heads[0].bias.requires_grad_(False)
-    with frozen(critics):
-        q = critics(torch.randn(5, OBS), action)
-    q.sum().backward()
-    assert action.grad.abs().sum() > 0
-    assert all(p.grad is None for p in critics.parameters())
-    assert sum(not p.requires_grad for p in critics.parameters()) == 1  # what was so before
-
-
-def test_critics_thaw_when_their_use_fails():
-    critics = TwinCritics(NET, info("discrete"))
-    with pytest.raises(ZeroDivisionError), frozen(critics):
-        _ = 1 / 0
-    assert all(p.requires_grad for p in critics.parameters())

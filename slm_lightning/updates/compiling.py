@@ -1,0 +1,101 @@
+"""Compiling an update into one graph, by ``torch.compile``."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import shutil
+import sysconfig
+from collections.abc import Callable
+from pathlib import Path
+from types import FunctionType
+from typing import Any
+
+import torch
+from filelock import FileLock
+
+from slm_lightning.data.rounds import rounds
+from slm_lightning.errors import MissingError
+from slm_lightning.spec.compilable import obstacle
+from slm_lightning.spec.model import Spec
+
+log = logging.getLogger(__name__)
+
+INSTALL = "apt-get install g++ python3-dev brings it; --set meta.compile=false does without"
+WORTHWHILE = 5000
+"""Updates from which on ``auto`` compiles: about what the compiler's seconds save."""
+
+
+def compiles(spec: Spec) -> bool:
+    """Whether the updates of a session are compiled: a function of the spec, and of whether there is a
+    C++ compiler. Raises MissingError where the spec asks for one and there is none."""
+    asked = spec.meta.compile
+    wanted = asked is True or (asked == "auto" and _possible(spec) and updates(spec) >= WORTHWHILE)
+    lacking = _lacking() if wanted else ""
+    if lacking and asked is True:
+        raise MissingError(f"meta.compile: there is no {lacking} on this machine", INSTALL)
+    if lacking:
+        log.warning("there is no %s: updates are not compiled, which is slower; %s", lacking, INSTALL)
+    return wanted and not lacking
+
+
+def _possible(spec: Spec) -> bool:
+    agent = spec.agent
+    nets = [net for net in (agent.net, agent.critic_net) if net is not None]
+    return not obstacle(agent.algorithm, agent.memory, nets, spec.meta)
+
+
+def _lacking() -> str:
+    """What the compiler needs and this machine does not have; empty where it has all."""
+    if not shutil.which(os.environ.get("CXX", "g++")):
+        return "C++ compiler"
+    if not (Path(sysconfig.get_path("include")) / "Python.h").exists():
+        return "Python.h"
+    return ""
+
+
+def updates(spec: Spec) -> int:
+    """About how many steps of optimizers a session takes."""
+    count, frames = rounds(spec)
+    return count * spec.agent.algorithm.steps_on(frames // max(count, 1))
+
+
+def as_graph(function: FunctionType, device: torch.device) -> Callable[..., Any]:
+    """``function`` as one graph, which the first call traces and compiles: for a CPU one file of C++,
+    which is also the quickest to compile. Graphs are kept with the code of a function, so each gets a
+    copy of it: another session's are then not in its way."""
+    prepare()
+    code = function.__code__.replace()
+    function = FunctionType(code, function.__globals__, closure=function.__closure__)
+    options: dict[str, Any] = {"cpp_wrapper": device.type == "cpu"}
+    return torch.compile(function, fullgraph=True, dynamic=False, options=options)
+
+
+def one_at_a_time() -> FileLock:
+    """While it is held nobody else compiles: sessions side by side make their graphs once."""
+    folder = Path(os.environ["TORCHINDUCTOR_CACHE_DIR"])
+    folder.mkdir(parents=True, exist_ok=True)
+    return FileLock(folder / "compiling.lock")
+
+
+@functools.cache
+def prepare() -> None:
+    """Sets the compiler: it keeps what it makes, works in this process, and leaves random draws to the
+    generators that an update draws from which is not compiled."""
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(_cache()))
+    import torch._dynamo.config
+    import torch._inductor.config as inductor
+
+    torch._dynamo.config.trace_autograd_ops = True
+    torch._dynamo.config.recompile_limit = 64
+    inductor.fallback_random = True
+    inductor.compile_threads = 1
+    inductor.cpp.threads = torch.get_num_threads()
+
+
+def _cache() -> Path:
+    """A folder of the user's own: what lies in PyTorch's default, below /tmp, is executed, and another
+    user may have put it there."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "slm-lightning" / "graphs"

@@ -1,0 +1,86 @@
+"""The update: loss, gradients, clipping, step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from slm_lightning.algorithms.agent import Info
+from slm_lightning.data.workers import Workers
+from slm_lightning.errors import MissingError
+from slm_lightning.nets.net import Learner
+from slm_lightning.updates.compiling import as_graph, one_at_a_time
+from slm_lightning.updates.stepper import Stepper
+
+Loss = Callable[..., tuple[Tensor, Info]]
+
+
+class Updates:
+    """``updates(names, loss_fn, *tensors)``: one step of the named optimizers on ``loss_fn(*tensors) ->
+    (loss, info)``; returns the info, detached, with the norms of gradients that are clipped.
+
+    With ``compiled`` each pair of names and loss becomes one graph, when it is first asked for. What
+    changes from one update to the next then has to be a tensor among ``tensors``, or of a module.
+
+    The gradients are those of the mean of the workers' losses. They are averaged here, all in one
+    message, and not by hooks of ``DistributedDataParallel``: its reducer expects one forward and
+    one backward of the whole module, and an update is often a loss of some of the nets.
+    """
+
+    def __init__(
+        self,
+        learners: Mapping[str, Learner],
+        workers: Workers,
+        compiled: bool = False,
+        precision: str = "32-true",
+    ):
+        self.steppers = {name: Stepper(learner, compiled) for name, learner in learners.items()}
+        self.workers, self.compiled = workers, compiled
+        self.mixed = precision == "bf16-mixed"
+        self.graphs: dict[tuple[tuple[str, ...], Loss], Callable[..., Info]] = {}
+
+    def __call__(self, names: tuple[str, ...], loss_fn: Loss, *tensors: Any) -> Info:
+        """Raises MissingError where the update cannot be compiled on this machine."""
+        if not self.compiled:
+            return self.update(names, loss_fn, *tensors)
+        graph = self.graphs.get((names, loss_fn))
+        return graph(*tensors) if graph else self._first(names, loss_fn, tensors)
+
+    def _first(self, names: tuple[str, ...], loss_fn: Loss, tensors: tuple) -> Info:
+        device = self.steppers[names[0]].vectors[0].device
+        graph = as_graph(lambda *tensors: self.update(names, loss_fn, *tensors), device)  # type: ignore[arg-type]
+        self.graphs[names, loss_fn] = graph
+        try:
+            with one_at_a_time():
+                return graph(*tensors)
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, OSError) as error:  # all that the compiler raises are RuntimeErrors
+            raise MissingError(
+                f"the update cannot be compiled: {str(error).splitlines()[0]}",
+                "--set meta.compile=false trains without, more slowly",
+            ) from error
+
+    def update(self, names: tuple[str, ...], loss_fn: Loss, *tensors: Any) -> Info:
+        """The update itself. A parameter that the loss does not depend on has gradient 0."""
+        steppers = {name: self.steppers[name] for name in names}
+        parameters = [p for stepper in steppers.values() for p in stepper.parameters]
+        mixed = (
+            torch.autocast(parameters[0].device.type, torch.bfloat16) if self.mixed else nullcontext()
+        )
+        with mixed:
+            loss, info = loss_fn(*tensors)
+        gradients = torch.autograd.grad(loss, parameters, materialize_grads=True)
+        self.workers.average(gradients)
+        info = {key: value.detach() for key, value in info.items()}
+        done = 0
+        for name, stepper in steppers.items():
+            start, done = done, done + len(stepper.parameters)
+            norm = stepper(gradients[start:done])
+            if norm is not None:
+                info[f"grad_norm/{name}"] = norm
+        return info

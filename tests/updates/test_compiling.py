@@ -1,0 +1,204 @@
+"""Updates as compiled graphs: to rounding the numbers of those that are not, and the same each time."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch._dynamo
+from lightning import Callback
+from torch import nn
+from torch.testing import assert_close
+
+from slm_lightning.data.workers import Workers
+from slm_lightning.errors import MissingError, SpecError
+from slm_lightning.registry import REGISTRY
+from slm_lightning.spec.model import Spec
+from slm_lightning.spec.resolve import resolve_dict
+from slm_lightning.spec.torch_names import OPTIMIZERS
+from slm_lightning.updates import Updates, compiles
+from slm_lightning.updates.compiling import WORTHWHILE, updates
+from tests.conftest import REPLAY, assert_equal, make_spec, train
+from tests.support import equal
+from tests.updates.cases import LONG, SHORT
+from tests.updates.test_stepper import learner
+
+ALL = SHORT | LONG
+
+
+@pytest.fixture(autouse=True)
+def forget_graphs() -> Iterator[None]:
+    """The graphs of a test end with it: a process holds so many at most."""
+    yield
+    torch._dynamo.reset()
+
+
+def cases(*often: str) -> Any:
+    """Every case by name; tested with each commit are those called ``often``."""
+    slow = (pytest.param(name, marks=pytest.mark.slow) for name in ALL if name not in often)
+    return pytest.mark.parametrize("name", [*often, *slow])
+
+
+def compiled(spec: Spec, how: bool | str = True) -> Spec:
+    """``spec`` with ``meta.compile``."""
+    return spec.model_copy(update={"meta": spec.meta.model_copy(update={"compile": how})})
+
+
+@cases(*SHORT)
+def test_a_compiled_session_draws_the_same_and_differs_by_rounding_only(name):
+    """Schedules that fall from round to round are in most of them: none is a constant of its graph."""
+    spec = ALL[name]
+    plain, run = train(compiled(spec, False)), train(compiled(spec))
+    assert run.session.updates.graphs and not plain.session.updates.graphs
+    assert len(run.metrics) == len(plain.metrics) > 1
+    assert run.episodes == plain.episodes
+    for ours, theirs in zip(run.metrics, plain.metrics):
+        assert ours == pytest.approx(theirs, rel=1e-2, abs=1e-4)
+    for key, value in plain.parameters.items():
+        assert_close(run.parameters[key], value, atol=1e-4, rtol=1e-3, msg=key)
+    again = train(compiled(spec))
+    assert again.metrics == run.metrics
+    assert_equal(again.parameters, run.parameters)
+
+
+class Keep(Callback):
+    """Saves a checkpoint after ``rounds``, and at the end."""
+
+    def __init__(self, folder: Path, rounds: int = 0):
+        self.folder, self.rounds = folder, rounds
+
+    def on_train_batch_end(self, trainer: Any, session: Any, *rest: Any) -> None:
+        if session.data.rounds == self.rounds:
+            trainer.save_checkpoint(self.folder / "middle.ckpt")
+        if session.data.finished:
+            trainer.save_checkpoint(self.folder / "end.ckpt")
+
+    def end(self) -> dict[str, Any]:
+        state = torch.load(self.folder / "end.ckpt", weights_only=True)
+        return {key: value for key, value in state.items() if key not in ("loops", "callbacks")}
+
+
+@cases("DQN")
+def test_a_compiled_session_goes_on_compiled_whatever_the_machine_has(name, tmp_path):
+    """The checkpoint says so: what is resumed computes as it began."""
+    spec = ALL[name]
+    folders = [tmp_path / "whole", tmp_path / "resumed"]
+    for folder in folders:
+        folder.mkdir()
+    whole, resumed = Keep(folders[0], rounds=1), Keep(folders[1])
+    train(compiled(spec), callbacks=[whole])
+    assert whole.end()["session"]["compiled"] is True
+    run = train(compiled(spec, "auto"), callbacks=[resumed], checkpoint=folders[0] / "middle.ckpt")
+    assert run.session.compiled and run.session.updates.graphs
+    assert equal(whole.end(), resumed.end())
+
+
+def test_a_session_that_began_plain_goes_on_plain(tmp_path):
+    keep = Keep(tmp_path, rounds=1)
+    plain = train(compiled(SHORT["DQN"], False), callbacks=[keep])
+    run = train(compiled(SHORT["DQN"]), checkpoint=tmp_path / "middle.ckpt")
+    assert not run.session.compiled and not run.session.updates.graphs
+    assert_equal(run.parameters, plain.parameters)
+
+
+LONG_RUN = {"name": "CartPole-v1", "max_frame": 100_000}
+NETS = {"type": "RecurrentNet", "cell_type": "GRU", "rnn_hidden_size": 8, "seq_len": 5}
+OBSTACLES = {
+    "learns nothing": make_spec("Random", LONG_RUN),
+    "every round has another size": make_spec("Reinforce", LONG_RUN, memory="OnPolicyReplay"),
+    "RecurrentNet would be": make_spec("DQN", LONG_RUN, NETS, memory=REPLAY),
+    "several workers": make_spec("PPO", LONG_RUN, meta={"distributed": "synced", "max_session": 2}),
+}
+
+
+@pytest.mark.parametrize("why", OBSTACLES)
+def test_what_is_no_graph_is_refused_where_it_is_asked_for_and_else_left_plain(why):
+    spec = OBSTACLES[why]
+    with pytest.raises(SpecError, match=rf"meta\.compile: .*{why}.*; write auto or false"):
+        resolve_dict(compiled(spec).to_dict(), REGISTRY)
+    assert not compiles(compiled(spec, "auto"))
+    assert not compiles(compiled(spec, False))
+
+
+def test_auto_compiles_from_so_many_updates_on():
+    def spec(frames: int) -> Spec:
+        return make_spec("PPO", {"name": "CartPole-v1", "max_frame": frames})
+
+    # 64 frames make 2 minibatches of 32, each learned from 4 times
+    assert [updates(spec(frames)) for frames in (64, 640, 660)] == [8, 80, 80]
+    most = WORTHWHILE // 8 * 64
+    assert compiles(spec(most)) and not compiles(spec(most - 64))
+    assert compiles(compiled(spec(64))) and not compiles(compiled(spec(most), False))
+
+
+def test_updates_of_what_replays_are_counted_by_its_rounds():
+    spec = make_spec({"name": "DQN", "training_iter": 3}, {"name": "CartPole-v1", "max_frame": 400})
+    assert updates(spec) == len(train(compiled(spec, False)).metrics) * 3
+
+
+@pytest.mark.parametrize("lacks", ["CXX", "PATH"])
+def test_without_a_compiler_auto_warns_and_trains_plain(lacks, monkeypatch, caplog, tmp_path):
+    monkeypatch.setenv(lacks, str(tmp_path / "none"))
+    if lacks == "PATH":
+        monkeypatch.delenv("CXX", raising=False)
+    spec = make_spec("PPO", LONG_RUN)
+    with caplog.at_level(logging.WARNING):
+        assert not compiles(spec)
+    (message,) = caplog.messages
+    assert "no C++ compiler" in message and "meta.compile=false" in message
+    with pytest.raises(MissingError, match=r"meta\.compile: there is no C\+\+ compiler"):
+        compiles(compiled(spec))
+
+
+def test_without_pythons_headers_nothing_is_compiled_either(monkeypatch, tmp_path):
+    monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
+    with pytest.raises(MissingError, match=r"there is no Python\.h"):
+        compiles(compiled(make_spec("PPO")))
+
+
+def test_a_compiler_that_fails_is_an_error_with_a_way_out():
+    updates = Updates({"net": learner([nn.Parameter(torch.ones(3))])}, Workers(), compiled=True)
+
+    def untraceable(x):
+        return x.sum() * float(x.sum().item() > 0) if x.max() > 0 else x.sum(), {}
+
+    with pytest.raises(MissingError, match="the update cannot be compiled") as caught:
+        updates(("net",), untraceable, torch.ones(3))
+    assert "meta.compile=false" in str(caught.value.hint)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("limit", [None, 0.5])
+@pytest.mark.parametrize("name", [name for name in OPTIMIZERS if name != "Adafactor"])
+def test_every_optimizer_steps_in_the_graph(name, limit):
+    torch.manual_seed(0)
+    nets = [nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1))]
+    nets.append(copy.deepcopy(nets[0]))
+    x = torch.randn(16, 4)
+    for net, how in zip(nets, (False, True)):
+        made = Updates({"net": learner(list(net.parameters()), limit, name=name)}, Workers(), how)
+
+        def loss(x, net=net):
+            loss = (net(x) - 3 * x[:, :1]).square().mean()
+            return loss, {"loss": loss}
+
+        infos = [made(("net",), loss, x) for _ in range(8)]
+        assert infos[-1]["loss"] < infos[0]["loss"]
+    for one, other in zip(*(net.parameters() for net in nets)):
+        assert_close(one, other, atol=3e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "keys", [{"name": "Adafactor"}, {"fused": True}, {"foreach": True}], ids=lambda keys: str(keys)
+)
+def test_an_optimizer_that_is_no_graph_is_an_obstacle_and_auto_trains_plain(keys):
+    """Adafactor compares its rate with a number, a fused step is a kernel of its own."""
+    spec = make_spec("PPO", LONG_RUN, {"optim_spec": {"name": "Adam"} | keys})
+    assert not compiles(spec)
+    with pytest.raises(SpecError, match=r"meta\.compile: .*; write auto or false"):
+        resolve_dict(compiled(spec).to_dict(), REGISTRY)
