@@ -8,6 +8,8 @@ FROM python:${PYTHON}-slim
 # makes the image smaller or fit a driver.
 ARG TORCH_INDEX=""
 
+RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends g++ \
+    && rm -rf /var/lib/apt/lists/*  # updates are compiled (meta.compile)
 RUN useradd --create-home lab
 WORKDIR /lab
 COPY pyproject.toml constraints.txt README.md LICENSE ./

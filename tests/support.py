@@ -20,6 +20,7 @@ import torch
 from slm_lightning.core import Keys, Stream
 from slm_lightning.lab.result import Result
 from slm_lightning.tracking import Record
+from slm_lightning.updates.compiling import lacking
 
 REPOSITORY = Path(__file__).parents[1]
 CLOCK = ("fps", "wall_t", "time")
@@ -113,6 +114,15 @@ def needs(module: str, extra: str) -> None:
     """Skips the test where ``module`` is not installed, but not in CI."""
     if importlib.util.find_spec(module) is None:
         sentence = f'{module} is not installed: pip install "slm-lightning[{extra}]"'
+        if os.environ.get("CI") == "true":
+            pytest.fail(sentence)
+        pytest.skip(sentence)
+
+
+def needs_compiler() -> None:
+    """Skips the test where updates cannot be compiled, but not in CI."""
+    if lacks := lacking():
+        sentence = f"there is no {lacks}: apt-get install g++ python3-dev"
         if os.environ.get("CI") == "true":
             pytest.fail(sentence)
         pytest.skip(sentence)

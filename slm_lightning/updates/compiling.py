@@ -32,12 +32,12 @@ def compiles(spec: Spec) -> bool:
     C++ compiler. Raises MissingError where the spec asks for one and there is none."""
     asked = spec.meta.compile
     wanted = asked is True or (asked == "auto" and _possible(spec) and updates(spec) >= WORTHWHILE)
-    lacking = _lacking() if wanted else ""
-    if lacking and asked is True:
-        raise MissingError(f"meta.compile: there is no {lacking} on this machine", INSTALL)
-    if lacking:
-        log.warning("there is no %s: updates are not compiled, which is slower; %s", lacking, INSTALL)
-    return wanted and not lacking
+    lacks = lacking() if wanted else ""
+    if lacks and asked is True:
+        raise MissingError(f"meta.compile: there is no {lacks} on this machine", INSTALL)
+    if lacks:
+        log.warning("there is no %s: updates are not compiled, which is slower; %s", lacks, INSTALL)
+    return wanted and not lacks
 
 
 def _possible(spec: Spec) -> bool:
@@ -46,7 +46,7 @@ def _possible(spec: Spec) -> bool:
     return not obstacle(agent.algorithm, agent.memory, nets, spec.meta)
 
 
-def _lacking() -> str:
+def lacking() -> str:
     """What the compiler needs and this machine does not have; empty where it has all."""
     if not shutil.which(os.environ.get("CXX", "g++")):
         return "C++ compiler"

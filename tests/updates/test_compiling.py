@@ -24,7 +24,7 @@ from slm_lightning.spec.torch_names import OPTIMIZERS
 from slm_lightning.updates import Updates, compiles
 from slm_lightning.updates.compiling import WORTHWHILE, updates
 from tests.conftest import REPLAY, assert_equal, make_spec, train
-from tests.support import equal
+from tests.support import equal, needs_compiler
 from tests.updates.cases import LONG, SHORT
 from tests.updates.test_stepper import learner
 
@@ -32,8 +32,9 @@ ALL = SHORT | LONG
 
 
 @pytest.fixture(autouse=True)
-def forget_graphs() -> Iterator[None]:
-    """The graphs of a test end with it: a process holds so many at most."""
+def graphs() -> Iterator[None]:
+    """They can be made, and end with the test."""
+    needs_compiler()
     yield
     torch._dynamo.reset()
 

@@ -53,7 +53,7 @@ SLOW: dict[str, tuple[str, Spec]] = {
         "atari",
         make_spec(
             {"name": "DQN", "training_frequency": 16},
-            env("ALE/Pong-v5", 800),
+            env("ALE/Pong-v5", 800, max_t=90),
             net={
                 "type": "ConvNet",
                 "conv_hid_layers": [[8, 8, 4, 0, 1], [16, 4, 2, 0, 1]],
@@ -67,7 +67,7 @@ SLOW: dict[str, tuple[str, Spec]] = {
         "atari",
         make_spec(
             "ActorCritic",
-            env("ALE/Breakout-v5", 1500),
+            env("ALE/Breakout-v5", 1500, max_t=90),
             net={
                 "type": "ConvNet",
                 "conv_hid_layers": [[8, 8, 4, 0, 1], [16, 4, 2, 0, 1]],
