@@ -74,6 +74,7 @@ class BatchRenorm1d(nn.Module):
         self.register_buffer("num_batches_tracked", torch.tensor(0))
 
     def forward(self, x: Tensor) -> Tensor:
+        x = x.to(self.running_mean.dtype)  # also where layers before it computed in bfloat16
         shape = (1, -1, *(1,) * (x.dim() - 2))
         std = (self.running_var + self.eps).sqrt()
         if self.training:

@@ -28,11 +28,11 @@ class Stepper:
         spec = learner.net.optim_spec
         self.apart = spec.name in BY_SHAPE
         self.vectors = self.parameters if self.apart else [flattened(self.parameters)]
-        for vector in self.vectors:
-            vector.grad = torch.zeros_like(vector)
         self.optimizer = make_optimizer(self.vectors, spec, fused=not compiled)
         self._step: Callable[[Any], None] = inspect.unwrap(type(self.optimizer).step)
+        self.compiled = compiled
         if compiled:
+            self.vectors[0].grad = torch.zeros_like(self.vectors[0])
             for group in self.optimizer.param_groups:
                 group["lr"] = torch.tensor(group["lr"], device=self.vectors[0].device)
 
@@ -48,8 +48,10 @@ class Stepper:
             shrink = (self.limit / (norm + 1e-6)).clamp(max=1.0)
             gradients = [gradient * shrink for gradient in gradients]
         for vector, gradient in zip(self.vectors, gradients):
-            assert vector.grad is not None
-            vector.grad.copy_(gradient)
+            if self.compiled and vector.grad is not None:  # a graph writes where it was told to
+                vector.grad.copy_(gradient)
+            else:
+                vector.grad = gradient
         self._step(self.optimizer)
         return norm
 

@@ -317,6 +317,8 @@ class _Author:
         keys |= {"eval_frequency": dice.randint(1, 10**5), "rigorous_eval": dice.randint(0, 5)}
         keys |= {"distributed": dice.choice([False, False, "synced", "shared"])}
         keys |= {"hypothesis": dice.choice(["", "A longer horizon learns sooner."])}
+        keys |= {"compile": dice.choice(["auto", False])}
+        keys |= {"precision": dice.choice(["32-true", "32-true", "bf16-mixed"])}
         if self.whole_episodes and self.name in ("PPO", "PPOSIL"):
             keys["distributed"] = False
         return {"seed": dice.choice([0, dice.randint(0, 2**63 - 1)]), **dice.some(keys)}
