@@ -84,7 +84,7 @@ class Net(nn.Module):
 
     def forward(self, obs: Seen) -> tuple[Tensor, ...]:
         features = self.body(obs)
-        return tuple(out(head(features)) for head, out in zip(self.heads, self.out))
+        return tuple(out(head(features)).float() for head, out in zip(self.heads, self.out))
 
     def learner(self) -> Learner:
         return Learner(list(self.parameters()), self.params)
