@@ -43,6 +43,7 @@ def prepare(
     from slm_lightning.spec.resolve import resolve
     from slm_lightning.spec.search import check_search, searched
     from slm_lightning.spec.search_values import check_values
+    from slm_lightning.updates import regrets
 
     asked = {"meta.seed": seed, "meta.max_session": 1 if mode == "dev" else sessions}
     overrides = {**(overrides or {}), **{k: v for k, v in asked.items() if v is not None}}
@@ -62,7 +63,7 @@ def prepare(
         check_search(resolved)
         if problems := check_values(raw, resolved, REGISTRY):
             raise SpecError(problems)
-    said += doubts(check(resolved))
+    said += doubts(check(resolved)) + regrets(resolved)
     return Plan(raw, resolved, said)
 
 

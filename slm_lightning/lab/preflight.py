@@ -21,6 +21,7 @@ from slm_lightning.registry import REGISTRY
 from slm_lightning.rl.schedules import lr_schedule
 from slm_lightning.spec.model import EnvParams, Spec
 from slm_lightning.spec.wording import listed
+from slm_lightning.updates import compiles
 
 _seen: dict[str, Look] = {}
 """What environments are like that have been looked at, by their section."""
@@ -70,9 +71,11 @@ def doubts(look: Look) -> list[str]:
 
 def check_agent(spec: Spec, env: EnvInfo) -> None:
     """Raises SpecError for an agent that cannot be built, or cannot act, in an environment like
-    ``env``, and for a budget that no round fits in."""
+    ``env``, and for a budget that no round fits in; MissingError where it asks for a compiler that the
+    machine does not have."""
     _check_budget(spec)
     _check_actions(spec, env)
+    compiles(spec)
     try:
         with torch.random.fork_rng(devices=[]):  # what the caller draws is not shifted
             _build(spec, env)

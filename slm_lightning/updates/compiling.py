@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 import os
 import shutil
 import sysconfig
@@ -20,8 +19,6 @@ from slm_lightning.errors import MissingError
 from slm_lightning.spec.compilable import obstacle
 from slm_lightning.spec.model import Spec
 
-log = logging.getLogger(__name__)
-
 INSTALL = "apt-get install g++ python3-dev brings it; --set meta.compile=false does without"
 WORTHWHILE = 5000
 """Updates from which on ``auto`` compiles: about what the compiler's seconds save."""
@@ -30,14 +27,22 @@ WORTHWHILE = 5000
 def compiles(spec: Spec) -> bool:
     """Whether the updates of a session are compiled: a function of the spec, and of whether there is a
     C++ compiler. Raises MissingError where the spec asks for one and there is none."""
-    asked = spec.meta.compile
-    wanted = asked is True or (asked == "auto" and _possible(spec) and updates(spec) >= WORTHWHILE)
-    lacks = lacking() if wanted else ""
-    if lacks and asked is True:
+    lacks = lacking() if _wanted(spec) else ""
+    if lacks and spec.meta.compile is True:
         raise MissingError(f"meta.compile: there is no {lacks} on this machine", INSTALL)
-    if lacks:
-        log.warning("there is no %s: updates are not compiled, which is slower; %s", lacks, INSTALL)
-    return wanted and not lacks
+    return _wanted(spec) and not lacks
+
+
+def regrets(spec: Spec) -> list[str]:
+    """What there is to say where updates would be compiled, had the machine a compiler."""
+    lacks = lacking() if _wanted(spec) else ""
+    slow = "updates are not compiled, which is several times slower"
+    return [f"meta.compile: there is no {lacks}, so {slow}; {INSTALL}"] if lacks else []
+
+
+def _wanted(spec: Spec) -> bool:
+    asked = spec.meta.compile
+    return asked is True or (asked == "auto" and _possible(spec) and updates(spec) >= WORTHWHILE)
 
 
 def _possible(spec: Spec) -> bool:

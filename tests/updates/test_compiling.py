@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from slm_lightning.registry import REGISTRY
 from slm_lightning.spec.model import Spec
 from slm_lightning.spec.resolve import resolve_dict
 from slm_lightning.spec.torch_names import OPTIMIZERS
-from slm_lightning.updates import Updates, compiles
+from slm_lightning.updates import Updates, compiles, regrets
 from slm_lightning.updates.compiling import WORTHWHILE, updates
 from tests.conftest import REPLAY, assert_equal, make_spec, train
 from tests.support import equal, needs_compiler
@@ -143,15 +142,15 @@ def test_updates_of_what_replays_are_counted_by_its_rounds():
 
 
 @pytest.mark.parametrize("lacks", ["CXX", "PATH"])
-def test_without_a_compiler_auto_warns_and_trains_plain(lacks, monkeypatch, caplog, tmp_path):
+def test_without_a_compiler_auto_trains_plain_and_says_so(lacks, monkeypatch, tmp_path):
     monkeypatch.setenv(lacks, str(tmp_path / "none"))
     if lacks == "PATH":
         monkeypatch.delenv("CXX", raising=False)
     spec = make_spec("PPO", LONG_RUN)
-    with caplog.at_level(logging.WARNING):
-        assert not compiles(spec)
-    (message,) = caplog.messages
-    assert "no C++ compiler" in message and "meta.compile=false" in message
+    assert not compiles(spec)
+    (note,) = regrets(spec)
+    assert "no C++ compiler" in note and "meta.compile=false" in note
+    assert not regrets(compiled(spec, False))
     with pytest.raises(MissingError, match=r"meta\.compile: there is no C\+\+ compiler"):
         compiles(compiled(spec))
 
