@@ -184,10 +184,12 @@ def _kept(diff: str) -> str:
 
 
 def machine() -> dict[str, Any]:
-    """What this machine is: system, Python, processor, memory, GPUs."""
+    """What this machine is: system, Python, C++ compiler, processor, memory, GPUs."""
+    compiler = _run(os.environ.get("CXX", "g++"), "--version") or ""
     return {
         "platform": platform.platform(),
         "python": platform.python_version(),
+        "compiler": compiler.partition("\n")[0],
         "cpu": _cpu("model name") or platform.processor() or platform.machine(),
         "instructions": " ".join(sorted(_DECISIVE.intersection(_cpu("flags").split()))),
         "cores": psutil.cpu_count(logical=False),

@@ -18,7 +18,7 @@ from slm_lightning.tracking import Record, RunInfo
 OURS = "slm-lightning"
 COMPUTING = {"torch", "numpy", "gymnasium", "lightning", "mujoco", "ale-py", "box2d", "envpool"}
 """Packages whose version can change a number."""
-DECISIVE = ("cpu", "instructions", "python", "gpus")
+DECISIVE = ("cpu", "instructions", "python", "compiler", "gpus")
 """What of a machine can change the last bits of a number."""
 
 
