@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch._dynamo
-from lightning import Callback
 from torch import nn
 from torch.testing import assert_close
 
@@ -23,6 +21,7 @@ from slm_lightning.spec.torch_names import OPTIMIZERS
 from slm_lightning.updates import Updates, compiles, regrets
 from slm_lightning.updates.compiling import WORTHWHILE, updates
 from tests.conftest import REPLAY, assert_equal, make_spec, train
+from tests.contracts.test_resume import Keep
 from tests.support import equal, needs_compiler
 from tests.updates.cases import LONG, SHORT
 from tests.updates.test_stepper import learner
@@ -64,23 +63,6 @@ def test_a_compiled_session_draws_the_same_and_differs_by_rounding_only(name):
     again = train(compiled(spec))
     assert again.metrics == run.metrics
     assert_equal(again.parameters, run.parameters)
-
-
-class Keep(Callback):
-    """Saves a checkpoint after ``rounds``, and at the end."""
-
-    def __init__(self, folder: Path, rounds: int = 0):
-        self.folder, self.rounds = folder, rounds
-
-    def on_train_batch_end(self, trainer: Any, session: Any, *rest: Any) -> None:
-        if session.data.rounds == self.rounds:
-            trainer.save_checkpoint(self.folder / "middle.ckpt")
-        if session.data.finished:
-            trainer.save_checkpoint(self.folder / "end.ckpt")
-
-    def end(self) -> dict[str, Any]:
-        state = torch.load(self.folder / "end.ckpt", weights_only=True)
-        return {key: value for key, value in state.items() if key not in ("loops", "callbacks")}
 
 
 @cases("DQN")
