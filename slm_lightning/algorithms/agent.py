@@ -128,7 +128,7 @@ class Agent(nn.Module):
             return pi.mode()
         if self.action_policy == "epsilon_greedy":
             epsilon = value_at(self.explore_var_spec, self.frame)
-            return epsilon_greedy(pi, self.action_spec, epsilon, self._allowed(pi))
+            return epsilon_greedy(pi.mode(), self.action_spec, epsilon, self._allowed(pi))
         if self.action_policy == "random":
             mode = pi.mode()
             return random_action(self.action_spec, mode.shape[0], mode.device, self._allowed(pi))
@@ -148,13 +148,14 @@ class Agent(nn.Module):
             return self.distribution([q]).sample()
         if self.action_policy == "default":
             epsilon = value_at(self.explore_var_spec, self.frame)
-            pi = Categorical([q])
-            return epsilon_greedy(pi, self.action_spec, epsilon, self._allowed(pi))
+            allowed = self._allowed(Categorical([q])) if self.mask_size else None
+            return epsilon_greedy(q.argmax(-1), self.action_spec, epsilon, allowed)
         return self.choose(Categorical([q], self.temperature), explore)
 
 
 def mean_info(infos: Sequence[Info]) -> Info:
-    """The mean of each metric over the updates of a round."""
+    """The mean of each metric over the updates that have it."""
     if len(infos) == 1:
         return infos[0]
-    return {key: torch.stack([info[key] for info in infos]).mean() for key in infos[0]}
+    keys = dict.fromkeys(key for info in infos for key in info)
+    return {key: torch.stack([info[key] for info in infos if key in info]).mean() for key in keys}

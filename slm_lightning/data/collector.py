@@ -11,6 +11,7 @@ from torch import Tensor
 
 from slm_lightning.algorithms.agent import Agent
 from slm_lightning.core import Batch, EnvInfo, Step, VectorEnv
+from slm_lightning.data.arrays import Array, array, tensor
 from slm_lightning.data.recall import Recall
 from slm_lightning.data.rollout import Rollout
 from slm_lightning.errors import IntegrityError, SpecError
@@ -98,14 +99,14 @@ class Collector:
         return self._finish(rollout, t, version)
 
     def state_dict(self) -> dict[str, Any]:
-        """What the next round depends on, between rounds."""
+        """What the next block depends on, between blocks."""
         state = {
             "frame": self.frame,
             "obs": self.obs.clone(),
             "raw": self.raw.clone(),
             "env": self.env.state_dict(),
-            "ret": self.tracker.ret,
-            "length": self.tracker.length,
+            "ret": self.tracker.ret.clone(),
+            "length": self.tracker.length.clone(),
         }
         return state if self.recall.hidden is None else state | {"hidden": self.recall.hidden}
 
@@ -199,12 +200,11 @@ class Collector:
     def _finish(self, rollout: Rollout, steps: int, version: int) -> tuple[Batch, list[Episode]]:
         self.obs = rollout.seen[steps]
         batch = rollout.first(steps)
-        batch = batch._replace(version=version, over=batch.over if self.tells_over else None)
-        start = self.frame - steps * self.frames_per_step
-        episodes = self.tracker.update(batch.reward, batch.ended, start)
+        over = batch.over if self.tells_over else None
         reward = self.normalizers.reward(batch.reward, batch.terminated)
-        self.latest = batch._replace(reward=reward)
-        return self.latest, episodes
+        self.latest = batch._replace(version=version, over=over, reward=reward)
+        start = self.frame - steps * self.frames_per_step
+        return self.latest, self.tracker.update(array(batch.reward), array(self.latest.ended), start)
 
 
 def refuse_dead_ends(obs: Any, env: EnvInfo) -> Any:
@@ -239,14 +239,18 @@ class EpisodeTracker:
         self.ret = torch.zeros(num_envs, dtype=torch.float64, device=device)
         self.length = torch.zeros(num_envs, dtype=torch.int64, device=device)
 
-    def update(self, reward: Tensor, ended: Tensor, start: int) -> list[Episode]:
+    def update(self, reward: Array, ended: Array, start: int) -> list[Episode]:
         """Takes raw ``reward [T, N]`` and ``ended [T, N]`` of the rollout that began at frame
         ``start``; returns the episodes that ended, in order of time."""
-        steps, num_envs = reward.shape
         if not ended.any():
-            self.ret = self.ret + reward.sum(0, dtype=torch.float64)
-            self.length = self.length + steps
+            ret = array(self.ret)
+            ret += reward.sum(0, dtype=ret.dtype)
+            self.length += len(reward)
             return []
+        return self._ended(tensor(reward), tensor(ended), start)
+
+    def _ended(self, reward: Tensor, ended: Tensor, start: int) -> list[Episode]:
+        steps, num_envs = reward.shape
         returns = self.ret + reward.double().cumsum(0)
         lengths = self.length + torch.arange(1, steps + 1, device=ended.device)[:, None]
         env, t = ended.T.nonzero(as_tuple=True)  # by sub-environment, then by time

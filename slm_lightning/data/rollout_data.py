@@ -1,4 +1,4 @@
-"""The rollout DataModule: every batch is a round of fresh experience, made on the training device."""
+"""The rollout DataModule: every batch is a block of fresh experience, made on the training device."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ from slm_lightning.data.workers import Workers
 from slm_lightning.errors import IntegrityError
 from slm_lightning.spec.model import Spec
 
+BLOCK_FRAMES = 32
+"""Frames at which a block ends. What happens once in a block costs as much as a short round does."""
 KEPT_MEMORY = 64 * 2**20
 """Bytes of a replay memory that a session which is done keeps, to be extended."""
 CHUNK = 64
@@ -28,10 +30,10 @@ CHUNK = 64
 
 
 class RolloutData(LightningDataModule):
-    """Feeds a Session with rounds until the frame budget is spent; a round is never cut short.
+    """Feeds a Session with blocks of rounds until the frame budget is spent; no round is cut short.
 
-    One pass over the loader is the whole training. A round begins by restarting the global random
-    generators from its own key, so a draw made between rounds cannot shift the next one.
+    One pass over the loader is the whole training. A block begins by restarting the global random
+    generators from its own key, so a draw made between blocks cannot shift the next one.
 
     Each of several ``workers`` collects its own share of a round; frames are those of all together.
     What a replay memory holds goes to disk in ``segments``; without them its state holds all of it.
@@ -55,13 +57,16 @@ class RolloutData(LightningDataModule):
         self.memory: ReplayMemory | None = None
         """What is kept over rounds, where the spec names a replay memory or past episodes."""
         self.restored: dict[str, Any] | None = None
-        self.rounds = 0
+        self.blocks = 0
+        """Blocks begun."""
+        self.block_start = 0
+        """Frame at which the latest block began."""
         self.next = -1, 0, False
         """Frame at which a round begins, its least vector steps, whether they do not fit the budget."""
         self.round_start = 0
         """Frame at which the latest round began."""
         self.episodes: list[Episode] = []
-        """Episodes that ended in the latest round, of all workers."""
+        """Episodes that ended in the latest block, of all workers."""
 
     @property
     def frame(self) -> int:
@@ -85,7 +90,7 @@ class RolloutData(LightningDataModule):
         frames_per_step = self.env.info.num_envs * self.workers.size
         return (self.spec.env.max_frame - self.frame) // frames_per_step
 
-    def train_dataloader(self) -> RoundLoader:
+    def train_dataloader(self) -> BlockLoader:
         assert self.trainer is not None
         session: Any = self.trainer.lightning_module
         device = self.trainer.strategy.root_device
@@ -109,40 +114,46 @@ class RolloutData(LightningDataModule):
         if self.memory is not None and "memory" in restored:
             self._refill(self.memory, restored["memory"])
         self.restored = None
-        return RoundLoader(self)
+        return BlockLoader(self)
 
-    def collect(self) -> Batch | Sample | None:
-        """The next round, or None when less than a round is left of the budget."""
+    def block(self) -> Iterator[Batch | Sample]:
+        """The rounds of the next block, each to be learned from before the next is asked for. The
+        first of them fits the budget."""
+        self.block_start = self.frame
+        self.keys.seed_generators(Stream.BLOCK, self.blocks)
+        self.blocks += 1
+        self.episodes = []
+        yield self.collect()
+        while self.frame < self.block_start + BLOCK_FRAMES and not self.finished:
+            yield self.collect()
+
+    def collect(self) -> Batch | Sample:
+        """The next round."""
         assert self.collector is not None and self.trainer is not None
-        if self.finished:
-            return None
         self.round_start = self.frame
         version = cast(int, self.trainer.lightning_module.version)
-        self.keys.seed_generators(Stream.BLOCK, self.rounds)
-        self.rounds += 1
         batch: Batch | Sample
         if self.memory is not None and self.spec.agent.memory.replay:
-            batch = self._replay(self.memory, version)
+            batch, episodes = self._replay(self.memory, self.collector, version)
         elif self.spec.agent.memory.whole_episodes:
-            batch = self._with_past(self._whole_episodes(self.collector, version))
+            batch, episodes = self._whole_episodes(self.collector, version)
         else:
             horizon = self.spec.agent.algorithm.horizon
-            batch, self.episodes = self.collector.collect(horizon, version)
-            batch = self._with_past(batch)
-        self.episodes = self.workers.gather(self.episodes)
-        return batch
+            batch, episodes = self.collector.collect(horizon, version)
+        self.episodes += self.workers.gather(episodes)
+        return self._with_past(batch) if isinstance(batch, Batch) else batch
 
-    def _whole_episodes(self, collector: Collector, version: int) -> Batch:
+    def _whole_episodes(self, collector: Collector, version: int) -> tuple[Batch, list[Episode]]:
         """Every worker collects as many episodes, of which some are longer than others; the round ends
         at the frame that all their steps add up to."""
         horizon, limit = self.spec.agent.algorithm.horizon, self._steps_left()
         batch, episodes = collector.collect_episodes(horizon, limit, version)
         collector.frame = self.round_start + self.workers.total(batch.reward.numel())
-        self.episodes = [e._replace(frame=min(e.frame, collector.frame)) for e in episodes]
+        episodes = [e._replace(frame=min(e.frame, collector.frame)) for e in episodes]
         params = self.spec.agent.memory
         if isinstance(params, OnPolicyCrossEntropy):
-            return best_episodes(batch, params.cross_entropy)
-        return batch
+            batch = best_episodes(batch, params.cross_entropy)
+        return batch, episodes
 
     def _with_past(self, batch: Batch) -> Batch:
         """The rollout, with minibatches of past episodes where some are kept and one has ended, with
@@ -153,17 +164,18 @@ class RolloutData(LightningDataModule):
         nothing = self.workers.any(not len(self.memory))
         return batch if nothing else batch._replace(past=self._draw(self.memory))
 
-    def _replay(self, memory: ReplayMemory, version: int) -> Sample:
+    def _replay(
+        self, memory: ReplayMemory, collector: Collector, version: int
+    ) -> tuple[Sample, list[Episode]]:
         """Fills the memory with what is new, and draws the round's minibatches."""
-        assert self.collector is not None
-        self.episodes = []
         steps, _ = self._next_round()
+        episodes: list[Episode] = []
         while steps > 0:
-            batch, episodes = self.collector.collect(min(steps, CHUNK), version)
+            batch, ended = collector.collect(min(steps, CHUNK), version)
             memory.add(batch)
-            self.episodes += episodes
+            episodes += ended
             steps -= CHUNK
-        return self._draw(memory)
+        return self._draw(memory), episodes
 
     def _draw(self, memory: ReplayMemory) -> Sample:
         updates = self.spec.agent.algorithm.updates(self.env.info.num_envs)
@@ -171,7 +183,7 @@ class RolloutData(LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         assert self.collector is not None
-        state = {"keys": astuple(self.keys), "rounds": self.rounds}
+        state = {"keys": astuple(self.keys), "blocks": self.blocks}
         state |= {"collector": self.collector.state_dict()}
         if self.memory is not None and (rows := self._rows(self.memory)) is not None:
             state["memory"] = self.memory.state_dict() | {"rows": rows}
@@ -199,7 +211,7 @@ class RolloutData(LightningDataModule):
                 f"{tuple(state_dict['keys'])}, and not {astuple(self.keys)}",
                 "put the session's own checkpoint back, or start the run again",
             )
-        self.rounds, self.restored = state_dict["rounds"], state_dict
+        self.blocks, self.restored = state_dict["blocks"], state_dict
 
     def _refill(self, memory: ReplayMemory, state: dict[str, Any]) -> None:
         memory.load_state_dict(state)
@@ -219,8 +231,8 @@ class RolloutData(LightningDataModule):
         self.env.close()  # Lightning does not tear down after an exception
 
 
-class RoundLoader:
-    """The rounds as Lightning wants them: sized, because it fetches one item ahead from an iterable
+class BlockLoader:
+    """The blocks as Lightning wants them: sized, because it fetches one item ahead from an iterable
     without a length, and a rollout fetched ahead would be one policy late."""
 
     def __init__(self, data: RolloutData):
@@ -229,6 +241,6 @@ class RoundLoader:
     def __len__(self) -> int:
         return self.data.spec.env.max_frame  # an upper bound; the iterator knows where to stop
 
-    def __iter__(self) -> Iterator[Batch | Sample]:
-        while (batch := self.data.collect()) is not None:
-            yield batch
+    def __iter__(self) -> Iterator[Iterator[Batch | Sample]]:
+        while not self.data.finished:
+            yield self.data.block()

@@ -20,7 +20,7 @@ import torch
 
 from slm_lightning.errors import IntegrityError, RefusedError
 
-SCHEMA = 1
+SCHEMA = 2
 """Of what a checkpoint holds; another one cannot be gone on from."""
 HEX = 64
 """Length of a SHA-256 in hexadecimal digits."""

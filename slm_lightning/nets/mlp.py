@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from slm_lightning.errors import Problem
 from slm_lightning.nets.init import activation
+from slm_lightning.nets.layers import Layers
 from slm_lightning.nets.norms import BatchRenorm1d, WeightNormLinear
 from slm_lightning.spec.model import Count, NetParams
 
@@ -57,7 +58,7 @@ class MLPNet(nn.Module):
                 layers.append(nn.LayerNorm(size))
             layers.append(activation(params.hid_layers_activation))
             width = size
-        self.layers = nn.Sequential(*layers)
+        self.layers = Layers(*layers)
         self.out_features = width
 
     def forward(self, obs: Tensor) -> Tensor:

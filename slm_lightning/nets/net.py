@@ -16,6 +16,7 @@ from slm_lightning.nets.arc import TorchArcNet
 from slm_lightning.nets.conv import ConvNet
 from slm_lightning.nets.dueling import DuelingConvNet, DuelingHead, DuelingMLPNet
 from slm_lightning.nets.init import activation, initialise
+from slm_lightning.nets.layers import applied
 from slm_lightning.nets.mlp import MLPNet
 from slm_lightning.nets.recurrent import RecurrentNet
 from slm_lightning.spec.checks import BYTES_PER_WEIGHT, too_large
@@ -84,7 +85,8 @@ class Net(nn.Module):
 
     def forward(self, obs: Seen) -> tuple[Tensor, ...]:
         features = self.body(obs)
-        return tuple(out(head(features)).float() for head, out in zip(self.heads, self.out))
+        pairs = zip(self.heads, self.out)
+        return tuple([applied(out, applied(head, features)).float() for head, out in pairs])
 
     def learner(self) -> Learner:
         return Learner(list(self.parameters()), self.params)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from slm_lightning.core import ActionSpec
-from slm_lightning.rl.distributions import FORBIDDEN, Categorical, Distribution
+from slm_lightning.rl.distributions import FORBIDDEN, Categorical
 
 
 def random_action(
@@ -25,11 +25,11 @@ def random_action(
 
 
 def epsilon_greedy(
-    pi: Distribution, action: ActionSpec, epsilon: float, allowed: Tensor | None = None
+    greedy: Tensor, action: ActionSpec, epsilon: float, allowed: Tensor | None = None
 ) -> Tensor:
     """With probability ε, drawn for each sub-environment, a uniform action among those ``allowed
-    [N, A]``; else the most likely."""
-    greedy = pi.mode()
-    uniform = random_action(action, greedy.shape[0], greedy.device, allowed).to(greedy.dtype)
-    explore = torch.rand(greedy.shape[0], device=greedy.device) < epsilon
-    return torch.where(explore.reshape(-1, *[1] * len(action.shape)), uniform, greedy)
+    [N, A]``; else the ``greedy [N, *action.shape]`` one."""
+    num_envs, device = greedy.shape[0], greedy.device
+    uniform = random_action(action, num_envs, device, allowed).to(greedy.dtype)
+    explore = torch.rand(num_envs, *[1] * len(action.shape), device=device) < epsilon
+    return torch.where(explore, uniform, greedy)

@@ -1,4 +1,4 @@
-"""Stopped between any two rounds and resumed equals never stopped, bit for bit, for every algorithm."""
+"""Stopped between any two blocks and resumed equals never stopped, bit for bit, for every algorithm."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ CASES: dict[str, Spec] = {
 
 
 class Keep(Callback):
-    """Saves a checkpoint after one round, and at the end."""
+    """Saves a checkpoint after one block, and at the end."""
 
-    def __init__(self, folder: Path, rounds: int = 0):
-        self.folder, self.rounds = folder, rounds
+    def __init__(self, folder: Path, blocks: int = 0):
+        self.folder, self.blocks = folder, blocks
 
     def on_train_batch_end(self, trainer: Any, session: Any, *rest: Any) -> None:
-        if session.data.rounds == self.rounds:
+        if session.data.blocks == self.blocks:
             trainer.save_checkpoint(self.folder / "middle.ckpt")
         if session.data.finished:
             trainer.save_checkpoint(self.folder / "end.ckpt")
@@ -70,10 +70,10 @@ def test_resumed_equals_never_stopped(name, tmp_path):
     for folder in folders:
         folder.mkdir()
     whole, resumed = Keep(folders[0]), Keep(folders[1])
-    rounds = train(spec, callbacks=[whole]).data.rounds
-    assert rounds >= 2
-    whole.rounds = -(-rounds // 2)
+    blocks = train(spec, callbacks=[whole]).data.blocks
+    assert blocks >= 2
+    whole.blocks = -(-blocks // 2)
     train(spec, callbacks=[whole])
     run = train(spec, callbacks=[resumed], checkpoint=folders[0] / "middle.ckpt")
-    assert len(run.metrics) == rounds - whole.rounds
+    assert len(run.metrics) == blocks - whole.blocks
     assert equal(whole.end(), resumed.end())

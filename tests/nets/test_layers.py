@@ -1,0 +1,53 @@
+"""Plain layers applied as functions compute what their modules do, and hooks still see them."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from slm_lightning.nets.layers import PLAIN, Layers
+
+
+def layers(kind: type[nn.Sequential]) -> nn.Sequential:
+    torch.manual_seed(0)
+    return kind(nn.Linear(4, 8), nn.Tanh(), nn.LayerNorm(8), nn.ReLU(), nn.Linear(8, 3), nn.Identity())
+
+
+def test_they_compute_what_a_sequential_does_gradients_included(rng):
+    x = torch.randn(5, 4, generator=rng)
+    one, other = layers(Layers), layers(nn.Sequential)
+    assert torch.equal(one(x), other(x))
+    gradients = [
+        torch.autograd.grad(net(x).square().sum(), list(net.parameters())) for net in (one, other)
+    ]
+    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+
+
+@pytest.mark.parametrize("place", range(6))
+def test_a_hook_on_any_layer_is_called(place, rng):
+    net, seen = layers(Layers), []
+    net[place].register_forward_hook(lambda module, inputs, output: seen.append(output))
+    net(torch.randn(2, 4, generator=rng))
+    assert len(seen) == 1
+
+
+def test_new_weights_and_copies_are_used_at_once(rng):
+    x = torch.randn(2, 4, generator=rng)
+    net = layers(Layers)
+    before, other = net(x), copy.deepcopy(net)
+    net.load_state_dict(
+        {key: torch.zeros_like(value) for key, value in net.state_dict().items()}, assign=True
+    )
+    assert not net(x).any() and torch.equal(other(x), before)
+
+
+def test_a_normed_layer_is_not_plain(rng):
+    x = torch.randn(2, 4, generator=rng)
+    net = layers(Layers)
+    plain = net(x)
+    nn.utils.parametrizations.spectral_norm(net[0])
+    assert type(net[0]) not in PLAIN
+    assert not torch.allclose(net(x), plain)
