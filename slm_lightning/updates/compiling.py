@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import functools
+import gc
 import os
 import shutil
 import sysconfig
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FunctionType
 from typing import Any
 
 import torch
-from filelock import FileLock
 
 from slm_lightning.data.rounds import rounds
 from slm_lightning.errors import MissingError
@@ -71,33 +73,59 @@ def as_graph(function: FunctionType, device: torch.device) -> Callable[..., Any]
     """``function`` as one graph, which the first call traces and compiles: for a CPU one file of C++,
     which is also the quickest to compile. Graphs are kept with the code of a function, so each gets a
     copy of it: another session's are then not in its way."""
-    prepare()
     code = function.__code__.replace()
     function = FunctionType(code, function.__globals__, closure=function.__closure__)
     options: dict[str, Any] = {"cpp_wrapper": device.type == "cpu"}
     return torch.compile(function, fullgraph=True, dynamic=False, options=options)
 
 
-def one_at_a_time() -> FileLock:
-    """While it is held nobody else compiles: sessions side by side make their graphs once."""
-    folder = Path(os.environ["TORCHINDUCTOR_CACHE_DIR"])
-    folder.mkdir(parents=True, exist_ok=True)
-    return FileLock(folder / "compiling.lock")
+@contextlib.contextmanager
+def compiling() -> Iterator[None]:
+    """In it graphs are made. That builds much which stays, and the garbage collector would look through
+    all of it again and again."""
+    prepare()
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 @functools.cache
 def prepare() -> None:
     """Sets the compiler: it keeps what it makes, works in this process, and leaves random draws to the
-    generators that an update draws from which is not compiled."""
+    generators that an update draws from which is not compiled.
+
+    PyTorch would compile its vector headers up to three times, to see whether the compiler knows this
+    processor: one that can read them at all does. It would precompile the headers of a graph, which
+    takes longer than the graph itself, keep them below /tmp, and check them again in every process.
+    """
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(_cache()))
     import torch._dynamo.config
     import torch._inductor.config as inductor
+    from torch._inductor.cpu_vec_isa import VecISA
 
     torch._dynamo.config.trace_autograd_ops = True
     torch._dynamo.config.recompile_limit = 64
+    torch._dynamo.config.run_gc_after_compile = False
     inductor.fallback_random = True
     inductor.compile_threads = 1
     inductor.cpp.threads = torch.get_num_threads()
+    inductor.cpp.vec_isa_ok = True
+    inductor.cpp_cache_precompile_headers = False
+    VecISA._probe_load = _loads  # type: ignore[method-assign,assignment]
+
+
+def _loads(isa: object, library: str) -> bool:
+    """Whether this process can load ``library``, in which newer instructions are tried; PyTorch starts
+    an interpreter for it, in every process."""
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
 
 
 def _cache() -> Path:

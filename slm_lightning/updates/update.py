@@ -13,7 +13,7 @@ from slm_lightning.algorithms.agent import Info
 from slm_lightning.data.workers import Workers
 from slm_lightning.errors import MissingError
 from slm_lightning.nets.net import Learner
-from slm_lightning.updates.compiling import as_graph, one_at_a_time
+from slm_lightning.updates.compiling import as_graph, compiling
 from slm_lightning.updates.stepper import Stepper
 
 Loss = Callable[..., tuple[Tensor, Info]]
@@ -52,11 +52,10 @@ class Updates:
 
     def _first(self, names: tuple[str, ...], loss_fn: Loss, tensors: tuple) -> Info:
         device = self.steppers[names[0]].vectors[0].device
-        graph = as_graph(lambda *tensors: self.update(names, loss_fn, *tensors), device)  # type: ignore[arg-type]
-        self.graphs[names, loss_fn] = graph
         try:
-            with one_at_a_time():
-                return graph(*tensors)
+            with compiling():
+                graph = as_graph(lambda *tensors: self.update(names, loss_fn, *tensors), device)  # type: ignore[arg-type]
+                info = graph(*tensors)
         except torch.OutOfMemoryError:
             raise
         except (RuntimeError, OSError) as error:  # all that the compiler raises are RuntimeErrors
@@ -64,6 +63,8 @@ class Updates:
                 f"the update cannot be compiled: {str(error).splitlines()[0]}",
                 "--set meta.compile=false trains without, more slowly",
             ) from error
+        self.graphs[names, loss_fn] = graph
+        return info
 
     def update(self, names: tuple[str, ...], loss_fn: Loss, *tensors: Any) -> Info:
         """The update itself. A parameter that the loss does not depend on has gradient 0."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import gc
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +12,8 @@ import pytest
 import torch
 import torch._dynamo
 from torch import nn
+from torch._inductor import config as inductor
+from torch._inductor.cpu_vec_isa import VecAVX2
 from torch.testing import assert_close
 
 from slm_lightning.data.workers import Workers
@@ -19,7 +23,7 @@ from slm_lightning.spec.model import Spec
 from slm_lightning.spec.resolve import resolve_dict
 from slm_lightning.spec.torch_names import OPTIMIZERS
 from slm_lightning.updates import Updates, compiles, regrets
-from slm_lightning.updates.compiling import WORTHWHILE, updates
+from slm_lightning.updates.compiling import WORTHWHILE, prepare, updates
 from tests.conftest import REPLAY, assert_equal, make_spec, train
 from tests.contracts.test_resume import Keep
 from tests.support import equal, needs_compiler
@@ -152,6 +156,36 @@ def test_a_compiler_that_fails_is_an_error_with_a_way_out():
     with pytest.raises(MissingError, match="the update cannot be compiled") as caught:
         updates(("net",), untraceable, torch.ones(3))
     assert "meta.compile=false" in str(caught.value.hint)
+
+
+def test_a_compiler_that_does_not_know_the_processor_is_an_error_with_a_way_out(tmp_path, monkeypatch):
+    prepare()
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "graphs"))
+    old = tmp_path / "g++"
+    old.write_text(
+        '#!/bin/sh\ncase "$*" in *.cpp*) echo unrecognized option; exit 1;; *) exec g++ "$@";; esac'
+    )
+    old.chmod(0o755)
+    weights = nn.Parameter(torch.ones(3))
+    updates = Updates({"net": learner([weights])}, Workers(), compiled=True)
+    cannot = pytest.raises(MissingError, match="the update cannot be compiled")
+    with inductor.patch("cpp.cxx", (str(old),)), cannot as caught:
+        updates(("net",), lambda x: ((weights * x).sum() * 7, {}), torch.ones(3))
+    assert "meta.compile=false" in str(caught.value.hint)
+    assert "unrecognized option" in str(caught.value.__cause__)
+    assert not updates.graphs and gc.isenabled()
+
+
+@pytest.mark.parametrize("calls", ["", "missing()"])
+def test_whether_newer_instructions_load_is_tried_in_this_process(calls, tmp_path, monkeypatch):
+    """PyTorch's own trial asks another interpreter."""
+    prepare()
+    library = str(tmp_path / "trial.so")
+    code = f'extern "C" int missing(); extern "C" void trial() {{ {calls}; }}'
+    compiler = ["g++", "-shared", "-fPIC", "-x", "c++", "-", "-o", library]
+    subprocess.run(compiler, input=code, text=True, check=True)
+    monkeypatch.setattr("subprocess.run", pytest.fail)
+    assert VecAVX2()._probe_load(library) is not bool(calls)
 
 
 @pytest.mark.slow
