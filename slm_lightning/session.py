@@ -16,7 +16,7 @@ from slm_lightning.data.workers import Agreement, Workers
 from slm_lightning.rl.normalizers import Normalizers
 from slm_lightning.rl.schedules import lr_schedule
 from slm_lightning.spec.model import Spec
-from slm_lightning.updates import Loss, Updates, compiles
+from slm_lightning.updates import Loss, Updates, compiles, prepare
 
 
 class Session(LightningModule):
@@ -53,7 +53,10 @@ class Session(LightningModule):
         algorithm = spec.agent.algorithm
         agent = algorithms()[algorithm.name].build(spec.agent, env)
         normalizers = Normalizers(spec.env, env.obs_shape, algorithm.gamma, env.mask_size)
-        return cls(agent, normalizers, workers, compiles(spec), spec.meta.precision)
+        compiled = compiles(spec)
+        if compiled:
+            prepare()
+        return cls(agent, normalizers, workers, compiled, spec.meta.precision)
 
     @property
     def data(self) -> RolloutData:

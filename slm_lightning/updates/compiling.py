@@ -73,6 +73,7 @@ def as_graph(function: FunctionType, device: torch.device) -> Callable[..., Any]
     """``function`` as one graph, which the first call traces and compiles: for a CPU one file of C++,
     which is also the quickest to compile. Graphs are kept with the code of a function, so each gets a
     copy of it: another session's are then not in its way."""
+    prepare()
     code = function.__code__.replace()
     function = FunctionType(code, function.__globals__, closure=function.__closure__)
     options: dict[str, Any] = {"cpp_wrapper": device.type == "cpu"}
@@ -80,10 +81,9 @@ def as_graph(function: FunctionType, device: torch.device) -> Callable[..., Any]
 
 
 @contextlib.contextmanager
-def compiling() -> Iterator[None]:
-    """In it graphs are made. That builds much which stays, and the garbage collector would look through
-    all of it again and again."""
-    prepare()
+def uncollected() -> Iterator[None]:
+    """The garbage collector rests: imports and tracing build much that stays, which it would look
+    through again and again."""
     collects = gc.isenabled()
     gc.disable()
     try:
@@ -94,9 +94,11 @@ def compiling() -> Iterator[None]:
 
 
 @functools.cache
+@uncollected()
 def prepare() -> None:
-    """Sets the compiler: it keeps what it makes, works in this process, and leaves random draws to the
-    generators that an update draws from which is not compiled.
+    """Imports the compiler, which takes most of a second, and sets it: it keeps what it makes, works in
+    this process, and leaves random draws to the generators that an update draws from which is not
+    compiled.
 
     PyTorch would compile its vector headers up to three times, to see whether the compiler knows this
     processor: one that can read them at all does. It would precompile the headers of a graph, which
@@ -104,6 +106,7 @@ def prepare() -> None:
     """
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(_cache()))
     import torch._dynamo.config
+    import torch._inductor.compile_fx
     import torch._inductor.config as inductor
     from torch._inductor.cpu_vec_isa import VecISA
 

@@ -13,7 +13,7 @@ from slm_lightning.algorithms.agent import Info
 from slm_lightning.data.workers import Workers
 from slm_lightning.errors import MissingError
 from slm_lightning.nets.net import Learner
-from slm_lightning.updates.compiling import as_graph, compiling
+from slm_lightning.updates.compiling import as_graph, uncollected
 from slm_lightning.updates.stepper import Stepper
 
 Loss = Callable[..., tuple[Tensor, Info]]
@@ -53,7 +53,7 @@ class Updates:
     def _first(self, names: tuple[str, ...], loss_fn: Loss, tensors: tuple) -> Info:
         device = self.steppers[names[0]].vectors[0].device
         try:
-            with compiling():
+            with uncollected():
                 graph = as_graph(lambda *tensors: self.update(names, loss_fn, *tensors), device)  # type: ignore[arg-type]
                 info = graph(*tensors)
         except torch.OutOfMemoryError:
