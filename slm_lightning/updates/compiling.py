@@ -76,7 +76,11 @@ def as_graph(function: FunctionType, device: torch.device) -> Callable[..., Any]
     prepare()
     code = function.__code__.replace()
     function = FunctionType(code, function.__globals__, closure=function.__closure__)
-    options: dict[str, Any] = {"cpp_wrapper": device.type == "cpu"}
+    options: dict[str, Any] = {}
+    if device.type == "cpu":
+        from slm_lightning.updates.products import Products
+
+        options = {"cpp_wrapper": True, "post_grad_custom_post_pass": Products()}
     return torch.compile(function, fullgraph=True, dynamic=False, options=options)
 
 
