@@ -14,6 +14,7 @@ from slm_lightning.data.workers import Workers
 from slm_lightning.errors import MissingError
 from slm_lightning.nets.net import Learner
 from slm_lightning.updates.compiling import as_graph, uncollected
+from slm_lightning.updates.heap import keep_freed
 from slm_lightning.updates.stepper import Stepper
 
 Loss = Callable[..., tuple[Tensor, Info]]
@@ -38,6 +39,7 @@ class Updates:
         compiled: bool = False,
         precision: str = "32-true",
     ):
+        keep_freed()
         self.steppers = {name: Stepper(learner, compiled) for name, learner in learners.items()}
         self.workers, self.compiled = workers, compiled
         self.mixed = precision == "bf16-mixed"
