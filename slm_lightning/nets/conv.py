@@ -86,8 +86,9 @@ def pixels(obs: Tensor, normalize: bool) -> Tensor:
     """``obs`` as floats, with ``normalize`` divided by 255. Images ``[B, C, H, W]`` are laid out
     channels-last, in which a CPU convolves faster."""
     layout = torch.channels_last if obs.dim() == 4 else torch.preserve_format
-    obs = obs.to(torch.float32, memory_format=layout)
-    return obs / 255 if normalize else obs
+    if not normalize:
+        return obs.to(torch.float32, memory_format=layout)
+    return obs.to(torch.float32, memory_format=layout, copy=True).div_(255)
 
 
 def _pair(value: int | tuple[int, int]) -> tuple[int, int]:

@@ -60,6 +60,14 @@ def test_normalize_divides_by_255(rng):
     assert_close(normalised(x), raw(x.float() / 255))
 
 
+def test_images_are_left_as_they_are_given(rng):
+    net = ConvNet(conv(normalize=True), (2, 6, 6))
+    x = torch.rand(3, 2, 6, 6, generator=rng).to(memory_format=torch.channels_last)
+    before = x.clone()
+    net(x)
+    assert_close(x, before, rtol=0, atol=0)
+
+
 def test_batch_norm_follows_every_activation_but_the_first():
     kinds = [type(layer) for layer in ConvNet(conv(batch_norm=True), (2, 6, 6)).layers]
     assert kinds == [nn.Conv2d, nn.ReLU, nn.Conv2d, nn.ReLU, nn.BatchNorm2d, nn.Flatten]
