@@ -24,7 +24,13 @@ from slm_lightning.core import Batch, EnvInfo, Seen
 from slm_lightning.nets.actor_critic import ActorCriticNet
 from slm_lightning.nets.net import Learner, regression_loss
 from slm_lightning.rl.normalizers import TargetScale, clamp_scaled
-from slm_lightning.rl.returns import discounted_returns, explained_variance, gae, standardize
+from slm_lightning.rl.returns import (
+    discounted_returns,
+    explained_variance,
+    gae,
+    next_values,
+    standardize,
+)
 from slm_lightning.rl.schedules import value_at
 from slm_lightning.spec.model import (
     AlgorithmParams,
@@ -77,8 +83,7 @@ class ActorCritic(Agent):
         rows = batch.flatten()
         with torch.no_grad():
             value = self.net.value(rows.obs).view_as(batch.reward)
-            next_value = self.net.value(rows.next_obs).view_as(batch.reward)
-            advantage = self.advantage(batch, value, next_value)
+            advantage = self.advantage(batch, value, next_values(batch, value, self.net.value))
             target = (advantage + value).flatten()
             scale = (
                 self.target_scale.update(target)

@@ -22,7 +22,7 @@ from slm_lightning.core import Batch, EnvInfo, Seen
 from slm_lightning.nets.actor_critic import ActorCriticNet
 from slm_lightning.nets.net import Learner, regression_loss
 from slm_lightning.rl.normalizers import PercentileScale, TargetScale, clamp_scaled
-from slm_lightning.rl.returns import explained_variance, gae, standardize, symlog
+from slm_lightning.rl.returns import explained_variance, gae, next_values, standardize, symlog
 from slm_lightning.rl.schedules import value_at
 from slm_lightning.spec.model import (
     AlgorithmParams,
@@ -116,11 +116,11 @@ class PPO(Agent):
         with torch.no_grad():
             pi, value = self.net(rows.obs, self.temperature)
             log_prob = pi.log_prob(rows.action)
-            next_value = self.net.value(rows.next_obs)
+            values = value.view_as(batch.reward)
             advantage = gae(
                 batch.reward,
-                value.view_as(batch.reward),
-                next_value.view_as(batch.reward),
+                values,
+                next_values(batch, values, self.net.value),
                 batch.terminated,
                 batch.truncated,
                 self.params.gamma,

@@ -8,8 +8,13 @@ no return flows from one episode into the one before it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
+
+from slm_lightning.core import Batch
 
 
 def discounted_sum(x: Tensor, decay: Tensor) -> Tensor:
@@ -59,6 +64,24 @@ def gae(
     """
     delta = reward + gamma * torch.where(terminated, 0.0, next_value) - value
     return discounted_sum(delta, gamma * lam * (~(terminated | truncated)).to(reward.dtype))
+
+
+def next_values(batch: Batch, value: Tensor, critic: Callable[[Any], Tensor]) -> Tensor:
+    """``V(s_{t+1}) [T, N]`` of the rollout ``batch``, of which ``value [T, N]`` is V(s_t).
+
+    Where an episode goes on, its next state is the next row, and its value known. ``critic``, a map of
+    observations to ``V [B]``, has to look at no more than the true successors in the last row and where
+    an episode was truncated. What stands where one terminated is nobody's to use.
+
+    An agent that remembers looks at every successor, each after all that came before it.
+    """
+    if batch.hidden is not None:
+        return critic(batch.flatten().next_obs).view_as(value)
+    apart = batch.ended & ~batch.terminated
+    apart[-1] = True
+    next_value = value.roll(-1, 0)
+    next_value[apart] = critic(batch.next_obs[apart])
+    return next_value
 
 
 def standardize(x: Tensor) -> Tensor:

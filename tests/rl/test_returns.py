@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
 
+from slm_lightning.core import Batch
 from slm_lightning.rl.returns import (
     discounted_returns,
     discounted_sum,
     explained_variance,
     gae,
+    next_values,
     standardize,
     symlog,
 )
@@ -211,3 +213,61 @@ def test_symlog():
     assert_close(symlog(x), torch.tensor([0.0, 1.0, -1.0]))
     small = torch.tensor([1e-4, -1e-4])
     assert_close(symlog(small), small, rtol=1e-3, atol=0)
+
+
+def of_each(obs: Tensor) -> Tensor:
+    """A critic that tells observations apart."""
+    return obs.square().sum(-1)
+
+
+def rollout(*ends_at: tuple[int, int, str]) -> Batch:
+    """Four steps of two sub-environments. Observations follow on each other, but where an episode of
+    ``(step, sub-environment, how it ends)`` does: there the next one begins elsewhere."""
+    obs = torch.arange(1.0, 31.0).view(5, 2, 3)
+    next_obs = obs[1:].clone()
+    ended = {how: torch.zeros(4, 2, dtype=torch.bool) for how in (TERMINATED, TRUNCATED)}
+    for t, env, how in ends_at:
+        ended[how][t, env] = True
+        next_obs[t, env] *= -10
+    flags = ended[TERMINATED], ended[TRUNCATED]
+    return Batch(obs[:-1], torch.zeros(4, 2), torch.ones(4, 2), next_obs, *flags, 0)
+
+
+@pytest.mark.parametrize(
+    ("ends_at", "looked_at"),
+    [
+        ((), 2),
+        (((1, 0, TERMINATED), (2, 1, TERMINATED)), 2),
+        (((1, 0, TRUNCATED),), 3),
+        (((0, 1, TRUNCATED), (1, 0, TERMINATED), (3, 0, TRUNCATED)), 3),
+        (((3, 0, TERMINATED), (3, 1, TRUNCATED)), 2),
+    ],
+)
+def test_values_of_successors_are_those_of_a_pass_over_all_of_them(ends_at, looked_at):
+    batch, rows = rollout(*ends_at), []
+
+    def critic(obs: Tensor) -> Tensor:
+        rows.append(len(obs))
+        return of_each(obs)
+
+    value = of_each(batch.obs)
+    found, all_of_them = next_values(batch, value, critic), of_each(batch.next_obs)
+    assert rows == [looked_at]
+    flags = batch.terminated, batch.truncated
+    for reckon in (
+        lambda next_value: gae(batch.reward, value, next_value, *flags, 0.9, 0.8),
+        lambda next_value: discounted_returns(batch.reward, next_value, *flags, 0.9),
+    ):
+        assert_close(reckon(found), reckon(all_of_them), rtol=0, atol=0)
+
+
+def test_a_lost_life_is_the_end_of_a_return_but_not_of_the_observations():
+    batch = rollout((1, 0, TERMINATED))._replace(over=torch.zeros(4, 2, dtype=torch.bool))
+    found = next_values(batch, of_each(batch.obs), of_each)
+    assert_close(found[~batch.terminated], of_each(batch.next_obs)[~batch.terminated])
+
+
+def test_an_agent_that_remembers_looks_at_every_successor():
+    batch = rollout((1, 0, TRUNCATED))._replace(hidden=torch.zeros(4, 2, 1))
+    found = next_values(batch, torch.zeros(4, 2), lambda seen: of_each(seen.rows))
+    assert_close(found, of_each(batch.next_obs))
