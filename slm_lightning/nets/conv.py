@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from slm_lightning.errors import SpecError
 from slm_lightning.nets.init import activation
+from slm_lightning.nets.linear import Linear
 from slm_lightning.spec.model import Count, Int, NetParams
 
 Channels = Annotated[Int, Field(ge=1, le=65_536)]
@@ -73,7 +74,7 @@ class ConvNet(nn.Module):
         layers.append(nn.Flatten())
         width = channels * size[0] * size[1]
         for features in params.fc_hid_layers or []:
-            layers += [nn.Linear(width, features), activation(params.hid_layers_activation)]
+            layers += [Linear(width, features), activation(params.hid_layers_activation)]
             width = features
         self.layers = nn.Sequential(*layers)
         self.out_features = width
