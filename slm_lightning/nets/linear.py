@@ -1,7 +1,7 @@
 """A linear layer whose large matrix products oneDNN computes.
 
 PyTorch multiplies matrices of float32 by MKL, which leaves half of the vector unit idle on a processor
-that is not Intel's: with AVX-512, 256 rows times 3136 x 512 weights take 9 ms by MKL and 4 ms by oneDNN.
+that is not Intel's: with AVX-512, 256 rows times 3136 × 512 weights take 9 ms by MKL and 4 by oneDNN.
 The results differ by rounding. Small products stay with MKL, which starts sooner.
 """
 
