@@ -1,10 +1,7 @@
 """Matrix products of compiled updates by oneDNN.
 
-PyTorch multiplies matrices of float32 by MKL, which leaves half of the vector unit idle on a processor
-that is not Intel's: with AVX-512 a product of 256 × 256 matrices takes 0.35 ms by MKL and 0.17 ms by
-oneDNN. The results differ by rounding. Small products stay with MKL, which starts sooner.
-
-This is for the compiler, which takes a second to import; so is this file.
+As for the layers of ``nets/linear.py``, in graphs: a product of 256 × 256 matrices takes 0.35 ms by MKL
+and 0.17 ms by oneDNN. This is for the compiler, which takes a second to import; so is this file.
 """
 
 from __future__ import annotations
@@ -19,11 +16,11 @@ from torch._inductor.lowering import register_lowering
 from torch._inductor.mkldnn_ir import LinearUnary, _create_output_node
 from torch._ops import OpOverload
 
-LARGE = 2**20
-"""Multiplications of numbers from which on, exclusive, a product is oneDNN's."""
+from slm_lightning.nets.linear import LARGE, ahead
+
 LONG, NARROW = 256, range(3, 17)
-"""So is that of a matrix of at least LONG rows and columns with one of so few columns, unless the
-latter is transposed."""
+"""Not only LARGE products are oneDNN's, but also that of a matrix of at least LONG rows and columns
+with one of so few columns, unless the latter is transposed."""
 
 aten = torch.ops.aten
 
@@ -80,11 +77,6 @@ class Products(CustomGraphPass):
     def uuid(self) -> tuple[bytes, bool]:
         """What kept graphs are known by."""
         return get_hash_for_files((__file__,)), ahead()
-
-
-def ahead() -> bool:
-    """Whether oneDNN is ahead of MKL on this machine, or not behind it."""
-    return torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
 def pays(a: fx.Node, b: fx.Node, bias: fx.Node | None = None) -> bool:
