@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 from benchmarks.measure.ceilings import Asked, Ceilings, asked_by, best_seconds, measure_ceilings
-from benchmarks.measure.pace import WARM_BLOCKS, Pace
+from benchmarks.measure.pace import WARM_ROUNDS, Pace
 from benchmarks.measure.page import command, machine, table, write
 from benchmarks.measure.programs import CACHE, run_python
 from benchmarks.measure.settings import unknown
@@ -157,7 +157,7 @@ def main() -> None:
     ]
     print(parts[0], flush=True)
     sizes = [64, 128] if quick else arguments.num_envs
-    rounds = WARM_BLOCKS + 3 if quick else arguments.rounds
+    rounds = WARM_ROUNDS + 3 if quick else arguments.rounds
     head = ["sub-environments", "frames/s", f"time to {TARGET:.0f}", "frames", "memory", "matrix units"]
     parts.append(table(head, [on_device(size, rounds, device, ceilings) for size in sizes]))
     print(parts[-1], flush=True)

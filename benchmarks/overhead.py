@@ -25,7 +25,7 @@ from lightning import LightningModule, Trainer
 from benchmarks.measure.page import command, machine, spread, table, write
 from benchmarks.measure.training import train
 from benchmarks.measure.works import WORKS
-from slm_lightning.callbacks.after_block import AfterBlock
+from slm_lightning.callbacks.after_round import AfterRound
 from slm_lightning.core import Keys, Stream
 from slm_lightning.data.collector import Collector
 from slm_lightning.data.rollout_data import RolloutData
@@ -38,10 +38,10 @@ from slm_lightning.spec.model import Spec
 from slm_lightning.spec.resolve import resolve
 from slm_lightning.tracking import Record, flatten
 
-WARM_BLOCKS = 2
+WARM_ROUNDS = 2
 
 
-class Inner(AfterBlock):
+class Inner(AfterRound):
     """Takes what collecting and learning cost within a training, from the end of the warm rounds on."""
 
     cpu = start = 0.0
@@ -63,8 +63,8 @@ class Inner(AfterBlock):
 
         return call
 
-    def after_block(self, trainer: Trainer, session: Session, data: RolloutData) -> None:
-        if data.blocks == WARM_BLOCKS:
+    def after_round(self, trainer: Trainer, session: Session, data: RolloutData) -> None:
+        if data.rounds == WARM_ROUNDS:
             self.start, self.cpu = time.process_time(), 0.0
 
 
@@ -78,7 +78,7 @@ def bare(spec: Spec) -> float:
     collector = Collector(env, session.agent, session.normalizers, torch.device("cpu"))
     start = 0.0
     for block in range(spec.env.max_frame // (horizon * spec.env.num_envs)):
-        if block == WARM_BLOCKS:
+        if block == WARM_ROUNDS:
             start = time.process_time()
         keys.seed_generators(Stream.BLOCK, block)
         batch, _ = collector.collect(horizon, block)

@@ -3,8 +3,7 @@
 Shapes are named here once: ``T`` vector steps of a rollout, ``N`` sub-environments, ``B`` rows of a
 minibatch, ``K`` minibatches sampled at once. A *frame* is one agent decision in one sub-environment, so
 a vector step is ``N`` frames. A *round* is the beat of training: collect some frames, then learn from
-them. A *block* is one round, or as many short ones as make some frames together: what is keyed, hashed
-and gone on from.
+them.
 """
 
 from __future__ import annotations

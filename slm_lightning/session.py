@@ -9,7 +9,7 @@ from lightning import LightningModule
 from torch.optim import Optimizer
 
 from slm_lightning.algorithms import algorithms
-from slm_lightning.algorithms.agent import Agent, Info, mean_info
+from slm_lightning.algorithms.agent import Agent, Info
 from slm_lightning.core import Batch, EnvInfo, Keys, Sample, Stream
 from slm_lightning.data.rollout_data import RolloutData
 from slm_lightning.data.workers import Agreement, Workers
@@ -20,8 +20,8 @@ from slm_lightning.updates import Loss, Updates, compiles, prepare
 
 
 class Session(LightningModule):
-    """Wraps an agent; one ``training_step`` is a block of rounds, and each round learns from a rollout
-    or from samples of a replay memory."""
+    """Wraps an agent; one ``training_step`` is a round of learning, from a rollout or from samples of a
+    replay memory, or several short ones."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Session(LightningModule):
         """Optimizer steps so far."""
         self.restored_schedules: list[dict[str, Any]] = []
         self.info: Info = {}
-        """Metrics of the latest block, scalars on the device."""
+        """Metrics of the latest round, scalars on the device."""
 
     @classmethod
     def build(cls, spec: Spec, env: EnvInfo, keys: Keys, workers: Workers | None = None) -> Session:
@@ -80,23 +80,23 @@ class Session(LightningModule):
             self.agreement = Agreement(self.workers, self.agent, self.normalizers)
 
     def training_step(self, batch: Iterable[Batch | Sample], batch_idx: int) -> None:
-        self.info = mean_info([self.learn(experience) for experience in batch])
+        for experience in batch:
+            self.learn(experience)
 
-    def learn(self, batch: Batch | Sample) -> Info:
-        """One round of learning; its metrics."""
+    def learn(self, batch: Batch | Sample) -> None:
+        """One round of learning."""
         if isinstance(batch, Batch):
             assert batch.version == self.version, "an on-policy rollout of an older policy"
         for schedule in self.lr_schedules:
             schedule.step(self.data.round_start)
         self.agent.frame, self.agent.round_start = self.data.frame, self.data.round_start
-        info = self.agent.learn(batch, self.optimize)
+        self.info = self.agent.learn(batch, self.optimize)
         drawn = batch if isinstance(batch, Sample) else batch.past
-        if drawn is not None and self.data.memory is not None and "td_error" in info:
-            self.data.memory.feedback(drawn.place, info.pop("td_error"))
+        if drawn is not None and self.data.memory is not None and "td_error" in self.info:
+            self.data.memory.feedback(drawn.place, self.info.pop("td_error"))
         if self.workers.size > 1:
-            info = self.agreement.reach(info)
+            self.info = self.agreement.reach(self.info)
         self.version += 1
-        return info
 
     def optimize(self, names: tuple[str, ...] | str, loss_fn: Loss, *tensors: Any) -> Info:
         """One step of the named optimizers on ``loss_fn(*tensors) -> (loss, info)``: see Updates."""

@@ -10,16 +10,16 @@ import torch
 from lightning import LightningModule, Trainer
 
 from benchmarks.measure.ceilings import wait_for
-from slm_lightning.callbacks.after_block import AfterBlock
+from slm_lightning.callbacks.after_round import AfterRound
 from slm_lightning.data.rollout_data import RolloutData
 from slm_lightning.session import Session
 
 EPISODES = 100
-WARM_BLOCKS = 5
+WARM_ROUNDS = 5
 """Rounds before the speed is taken."""
 
 
-class Pace(AfterBlock):
+class Pace(AfterRound):
     """Reads the clock after every round, when the device has done all of it."""
 
     def __init__(self, device: torch.device, target: float):
@@ -33,7 +33,7 @@ class Pace(AfterBlock):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.begun = time.perf_counter()
 
-    def after_block(self, trainer: Trainer, session: Session, data: RolloutData) -> None:
+    def after_round(self, trainer: Trainer, session: Session, data: RolloutData) -> None:
         wait_for(self.device)
         self.marks.append((time.perf_counter(), data.frame))
         self.returns.extend(episode.ret for episode in data.episodes)
@@ -44,5 +44,5 @@ class Pace(AfterBlock):
     @property
     def frames_per_second(self) -> float:
         """From the end of the warm rounds to that of the last one."""
-        (start, first), (end, last) = self.marks[WARM_BLOCKS - 1], self.marks[-1]
+        (start, first), (end, last) = self.marks[WARM_ROUNDS - 1], self.marks[-1]
         return (last - first) / (end - start)

@@ -10,7 +10,7 @@ from lightning import Callback, Trainer
 
 from benchmarks.measure.clocks import Cost, cost_of
 from slm_lightning.callbacks import Checkpoints, MetricLog, Progress
-from slm_lightning.callbacks.after_block import AfterBlock
+from slm_lightning.callbacks.after_round import AfterRound
 from slm_lightning.core import Keys
 from slm_lightning.data.checkpoint_files import RESUME
 from slm_lightning.data.rollout_data import RolloutData
@@ -24,13 +24,13 @@ LATEST = 20
 """Training episodes of which a score is the mean return."""
 
 
-class Latest(AfterBlock):
+class Latest(AfterRound):
     """Keeps the returns of the latest training episodes."""
 
     def __init__(self) -> None:
         self.returns: deque[float] = deque(maxlen=LATEST)
 
-    def after_block(self, trainer: Trainer, session: Session, data: RolloutData) -> None:
+    def after_round(self, trainer: Trainer, session: Session, data: RolloutData) -> None:
         self.returns.extend(episode.ret for episode in data.episodes)
 
 

@@ -146,7 +146,7 @@ class Agent(nn.Module):
             return q.argmax(-1)
         if self.action_policy == "default" and self.explore_var_spec is None:
             return self.distribution([q]).sample()
-        if self.action_policy == "default":
+        if self.action_policy in ("default", "epsilon_greedy"):
             epsilon = value_at(self.explore_var_spec, self.frame)
             allowed = self._allowed(Categorical([q])) if self.mask_size else None
             return epsilon_greedy(q.argmax(-1), self.action_spec, epsilon, allowed)
@@ -154,8 +154,7 @@ class Agent(nn.Module):
 
 
 def mean_info(infos: Sequence[Info]) -> Info:
-    """The mean of each metric over the updates that have it."""
+    """The mean of each metric over the updates of a round."""
     if len(infos) == 1:
         return infos[0]
-    keys = dict.fromkeys(key for info in infos for key in info)
-    return {key: torch.stack([info[key] for info in infos if key in info]).mean() for key in keys}
+    return {key: torch.stack([info[key] for info in infos]).mean() for key in infos[0]}

@@ -11,7 +11,7 @@ from typing import Any
 
 from lightning import LightningModule, Trainer
 
-from slm_lightning.callbacks.after_block import AfterBlock
+from slm_lightning.callbacks.after_round import AfterRound
 from slm_lightning.callbacks.metric_log import CALMER, MetricLog
 from slm_lightning.data import sealed
 from slm_lightning.data.checkpoint_files import BEST, LAST, PREVIOUS, RESUME, last_of
@@ -28,13 +28,13 @@ RETRY_SECONDS, PATIENCE_SECONDS = 5.0, 600.0
 """How often a checkpoint is tried again that the disk does not take, and for how long."""
 
 
-class Checkpoints(AfterBlock):
+class Checkpoints(AfterRound):
     """``ckpt-best`` (highest total_reward_ma) and ``ckpt-last``, each written whole or not at all, and
     sealed (``data/sealed.py``). The ckpt-last before it is kept as well, and the segments of both.
 
     The best policy is held in memory and goes to disk with ckpt-last: every 30 seconds (less often
     where much has to be written), when the session is asked to stop, and at its end. What the disk
-    does not take is tried again after later blocks, and ``warn`` told. Raises StorageError when that
+    does not take is tried again after later rounds, and ``warn`` told. Raises StorageError when that
     has lasted ten minutes, and DivergedError instead of keeping weights that are not finite.
 
     Of several workers each writes its own ckpt-last, since each has environments and a memory of its
@@ -55,7 +55,7 @@ class Checkpoints(AfterBlock):
         self.rounds = [pl_module.version]
         """That of ckpt-last, and those at which another was tried since."""
 
-    def after_block(self, trainer: Trainer, session: Session, data: RolloutData) -> None:
+    def after_round(self, trainer: Trainer, session: Session, data: RolloutData) -> None:
         late = session.workers.any(time.monotonic() - self.tried >= self.pause)
         due = late or data.finished or trainer.should_stop
         if due or self.metrics.improved:
@@ -69,7 +69,7 @@ class Checkpoints(AfterBlock):
             }
         if due:
             self._try(trainer, session, data)
-        while data.finished and self.failing_since is not None:  # there is no later block
+        while data.finished and self.failing_since is not None:  # there is no later round
             time.sleep(RETRY_SECONDS)
             self._try(trainer, session, data)
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from lightning import Trainer
 
-from slm_lightning.callbacks.after_block import AfterBlock
+from slm_lightning.callbacks.after_round import AfterRound
 from slm_lightning.core import Keys, Stream
 from slm_lightning.data.evaluate import evaluate
 from slm_lightning.data.rollout_data import RolloutData
@@ -21,7 +21,7 @@ EVAL_ENVS = 32
 """Evaluation episodes that are played side by side."""
 
 
-class Evaluation(AfterBlock):
+class Evaluation(AfterRound):
     """Greedy episodes in environments of their own: where ``rigorous_eval`` asks for them every
     ``eval_frequency`` frames, at the next row of the record; and always of the final policy. Of several
     workers the first plays them."""
@@ -30,9 +30,9 @@ class Evaluation(AfterBlock):
         self.spec, self.keys = spec, keys
         self.next_frame = spec.meta.eval_frequency
 
-    def after_block(self, trainer: Trainer, session: Session, data: RolloutData) -> None:
+    def after_round(self, trainer: Trainer, session: Session, data: RolloutData) -> None:
         log_frequency = self.spec.meta.log_frequency
-        has_row = data.frame // log_frequency > data.block_start // log_frequency
+        has_row = data.frame // log_frequency > data.round_start // log_frequency
         due = self.spec.meta.rigorous_eval > 0 and data.frame >= self.next_frame
         if not ((due and has_row) or data.finished):
             return

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from lightning import LightningModule, Trainer
 
-from slm_lightning.callbacks.after_block import AfterBlock
+from slm_lightning.callbacks.after_round import AfterRound
 from slm_lightning.callbacks.state_hash import state_hash
 from slm_lightning.data.collector import Episode
 from slm_lightning.data.rollout_data import RolloutData
@@ -26,14 +26,14 @@ CALMER = "lower the learning rate, clip gradients, or normalise rewards"
 """What to do about numbers that run away."""
 
 
-class MetricLog(AfterBlock):
+class MetricLog(AfterRound):
     """Appends a row to ``metrics.jsonl`` for every ``log_frequency`` frames, and a last one.
 
     ``total_reward`` is the mean raw return of the latest 100 training episodes (of the latest one with
     a single sub-environment), ``total_reward_ma`` its mean over the latest 100 rows. Marks that fall
-    inside a block are logged as they stood at that frame, when the block has ended. Several workers
+    inside a round are logged as they stood at that frame, when the round has ended. Several workers
     all keep the record, of everybody's episodes, and the first writes it.
-    The last row of a block holds its number and a hash of the session's ``state`` behind it.
+    The last row of a round holds its number and a hash of the session's ``state`` behind it.
     Raises DivergedError when the loss is not finite.
     """
 
@@ -51,11 +51,11 @@ class MetricLog(AfterBlock):
         """Bytes of the file that belong to the session; what a killed process wrote after its last
         checkpoint is written again."""
         self.improved = False
-        """Whether ``total_reward_ma`` reached its best value so far in the latest block."""
+        """Whether ``total_reward_ma`` reached its best value so far in the latest round."""
         self.state = ""
         """The latest link of the chain of hashes."""
         self.rows: list[dict[str, float]] = []
-        """The rows of the latest block."""
+        """The rows of the latest round."""
 
     @property
     def total_reward_ma(self) -> float:
@@ -74,7 +74,7 @@ class MetricLog(AfterBlock):
         if self.file.is_short:
             raise IntegrityError(f"{self.path} is shorter than its checkpoint says")
 
-    def after_block(self, trainer: Trainer, session: Session, data: RolloutData) -> None:
+    def after_round(self, trainer: Trainer, session: Session, data: RolloutData) -> None:
         stride, frequency = self.frames_per_step, self.spec.meta.log_frequency
         episodes = deque(data.episodes)
         self.rows = rows = []
@@ -129,7 +129,7 @@ class MetricLog(AfterBlock):
             row |= common
         rows[-1] |= {k: v for k, v in info.items() if k.startswith("eval/")}
         self.state = state_hash(self.state, session, data)
-        lines: list[dict[str, Any]] = [*rows[:-1], {**rows[-1], "state": f"{data.blocks}:{self.state}"}]
+        lines: list[dict[str, Any]] = [*rows[:-1], {**rows[-1], "state": f"{data.rounds}:{self.state}"}]
         self.file.append("".join(json.dumps(line) + "\n" for line in lines).encode())
         self.written = self.file.size
 

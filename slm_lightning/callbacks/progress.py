@@ -7,15 +7,15 @@ from collections.abc import Callable
 
 from lightning import Trainer
 
-from slm_lightning.callbacks.after_block import AfterBlock
+from slm_lightning.callbacks.after_round import AfterRound
 from slm_lightning.callbacks.metric_log import MetricLog
 from slm_lightning.data.rollout_data import RolloutData
 from slm_lightning.session import Session
 
 
-class Progress(AfterBlock):
+class Progress(AfterRound):
     """Tells whoever watches how far the session is, at most five times a second; and stops the
-    session after the current block when ``stop()`` says so to any of its workers, or the block is
+    session after the current round when ``stop()`` says so to any of its workers, or the round is
     ``last_block``."""
 
     def __init__(
@@ -29,11 +29,11 @@ class Progress(AfterBlock):
         self.last_block = last_block
         self.told = 0.0
 
-    def after_block(self, trainer: Trainer, session: Session, data: RolloutData) -> None:
+    def after_round(self, trainer: Trainer, session: Session, data: RolloutData) -> None:
         now = time.monotonic()
         if now - self.told >= 0.2 or data.finished:
             self.told = now
             self.report(data.frame, self.metrics.total_reward_ma)
-        if data.blocks == self.last_block:
+        if data.rounds == self.last_block:
             trainer.should_stop = True
         trainer.should_stop = session.workers.any(trainer.should_stop or self.stop())

@@ -13,7 +13,7 @@ from slm_lightning.session import Session
 
 
 def state_hash(before: str, session: Session, data: RolloutData) -> str:
-    """A hash of all that the next block depends on, and of the hash ``before`` it: equal hashes mean
+    """A hash of all that the next round depends on, and of the hash ``before`` it: equal hashes mean
     that everything up to here was equal.
 
     It covers weights and statistics, the state of optimizers and schedules, counters, observations and
@@ -26,7 +26,7 @@ def state_hash(before: str, session: Session, data: RolloutData) -> str:
         "modules": session.state_dict(),
         "optimizers": {name: optim.state_dict()["state"] for name, optim in session.optims.items()},
         "schedules": [schedule.state_dict() for schedule in session.lr_schedules],
-        "counters": [session.version, session.opt_step, data.blocks, data.frame],
+        "counters": [session.version, session.opt_step, data.rounds, data.frame],
         "collector": [collector.obs, collector.raw, collector.tracker.ret, collector.tracker.length],
     }
     digest = hashlib.blake2b(digest_size=8)

@@ -37,7 +37,7 @@ def reproduce(run, commit, here, device, as_json) -> None:
 
 @click.command()
 @click.argument("run", metavar="RUN_ID")
-@click.option("--block", type=click.IntRange(min=1), help="Which; default the last.")
+@click.option("--block", type=click.IntRange(min=1), help="Which round; default the last.")
 @click.option("--session", type=click.IntRange(min=0), default=0, help="Which of a trial.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")

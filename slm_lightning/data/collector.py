@@ -99,7 +99,7 @@ class Collector:
         return self._finish(rollout, t, version)
 
     def state_dict(self) -> dict[str, Any]:
-        """What the next block depends on, between blocks."""
+        """What the next round depends on, between rounds."""
         state = {
             "frame": self.frame,
             "obs": self.obs.clone(),

@@ -1,4 +1,4 @@
-"""The rollout DataModule: every batch is a block of fresh experience, made on the training device."""
+"""The rollout DataModule: fresh experience in rounds, made on the training device."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from slm_lightning.data.workers import Workers
 from slm_lightning.errors import IntegrityError
 from slm_lightning.spec.model import Spec
 
-BLOCK_FRAMES = 32
-"""Frames at which a block ends. What happens once in a block costs as much as a short round does."""
+TOGETHER = 32
+"""Frames up to which rounds come together: to Lightning, a batch costs as much as a short round."""
 KEPT_MEMORY = 64 * 2**20
 """Bytes of a replay memory that a session which is done keeps, to be extended."""
 CHUNK = 64
@@ -30,10 +30,10 @@ CHUNK = 64
 
 
 class RolloutData(LightningDataModule):
-    """Feeds a Session with blocks of rounds until the frame budget is spent; no round is cut short.
+    """Feeds a Session with rounds until the frame budget is spent; a round is never cut short.
 
-    One pass over the loader is the whole training. A block begins by restarting the global random
-    generators from its own key, so a draw made between blocks cannot shift the next one.
+    One pass over the loader is the whole training. A round begins by restarting the global random
+    generators from its own key, so a draw made between rounds cannot shift the next one.
 
     Each of several ``workers`` collects its own share of a round; frames are those of all together.
     What a replay memory holds goes to disk in ``segments``; without them its state holds all of it.
@@ -57,16 +57,13 @@ class RolloutData(LightningDataModule):
         self.memory: ReplayMemory | None = None
         """What is kept over rounds, where the spec names a replay memory or past episodes."""
         self.restored: dict[str, Any] | None = None
-        self.blocks = 0
-        """Blocks begun."""
-        self.block_start = 0
-        """Frame at which the latest block began."""
+        self.rounds = 0
         self.next = -1, 0, False
         """Frame at which a round begins, its least vector steps, whether they do not fit the budget."""
         self.round_start = 0
         """Frame at which the latest round began."""
         self.episodes: list[Episode] = []
-        """Episodes that ended in the latest block, of all workers."""
+        """Episodes that ended in the latest rounds that came together, of all workers."""
 
     @property
     def frame(self) -> int:
@@ -90,7 +87,7 @@ class RolloutData(LightningDataModule):
         frames_per_step = self.env.info.num_envs * self.workers.size
         return (self.spec.env.max_frame - self.frame) // frames_per_step
 
-    def train_dataloader(self) -> BlockLoader:
+    def train_dataloader(self) -> RoundLoader:
         assert self.trainer is not None
         session: Any = self.trainer.lightning_module
         device = self.trainer.strategy.root_device
@@ -114,24 +111,26 @@ class RolloutData(LightningDataModule):
         if self.memory is not None and "memory" in restored:
             self._refill(self.memory, restored["memory"])
         self.restored = None
-        return BlockLoader(self)
+        return RoundLoader(self)
 
-    def block(self) -> Iterator[Batch | Sample]:
-        """The rounds of the next block, each to be learned from before the next is asked for. The
-        first of them fits the budget."""
-        self.block_start = self.frame
-        self.keys.seed_generators(Stream.BLOCK, self.blocks)
-        self.blocks += 1
+    def together(self) -> Iterator[Batch | Sample]:
+        """The next rounds, of which there is one at least, until they have taken TOGETHER frames or a
+        row of the record is due. Each is to be learned from before the next is asked for."""
+        start, frequency = self.frame, self.spec.meta.log_frequency
         self.episodes = []
-        yield self.collect()
-        while self.frame < self.block_start + BLOCK_FRAMES and not self.finished:
+        while True:
             yield self.collect()
+            row_is_due = self.frame // frequency > start // frequency
+            if row_is_due or self.frame >= start + TOGETHER or self.finished:
+                return
 
     def collect(self) -> Batch | Sample:
         """The next round."""
         assert self.collector is not None and self.trainer is not None
         self.round_start = self.frame
         version = cast(int, self.trainer.lightning_module.version)
+        self.keys.seed_generators(Stream.BLOCK, self.rounds)
+        self.rounds += 1
         batch: Batch | Sample
         if self.memory is not None and self.spec.agent.memory.replay:
             batch, episodes = self._replay(self.memory, self.collector, version)
@@ -183,7 +182,7 @@ class RolloutData(LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         assert self.collector is not None
-        state = {"keys": astuple(self.keys), "blocks": self.blocks}
+        state = {"keys": astuple(self.keys), "rounds": self.rounds}
         state |= {"collector": self.collector.state_dict()}
         if self.memory is not None and (rows := self._rows(self.memory)) is not None:
             state["memory"] = self.memory.state_dict() | {"rows": rows}
@@ -211,7 +210,7 @@ class RolloutData(LightningDataModule):
                 f"{tuple(state_dict['keys'])}, and not {astuple(self.keys)}",
                 "put the session's own checkpoint back, or start the run again",
             )
-        self.blocks, self.restored = state_dict["blocks"], state_dict
+        self.rounds, self.restored = state_dict["rounds"], state_dict
 
     def _refill(self, memory: ReplayMemory, state: dict[str, Any]) -> None:
         memory.load_state_dict(state)
@@ -231,8 +230,8 @@ class RolloutData(LightningDataModule):
         self.env.close()  # Lightning does not tear down after an exception
 
 
-class BlockLoader:
-    """The blocks as Lightning wants them: sized, because it fetches one item ahead from an iterable
+class RoundLoader:
+    """The rounds as Lightning wants them: sized, because it fetches one item ahead from an iterable
     without a length, and a rollout fetched ahead would be one policy late."""
 
     def __init__(self, data: RolloutData):
@@ -243,4 +242,4 @@ class BlockLoader:
 
     def __iter__(self) -> Iterator[Iterator[Batch | Sample]]:
         while not self.data.finished:
-            yield self.data.block()
+            yield self.data.together()

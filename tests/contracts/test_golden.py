@@ -20,7 +20,7 @@ NAMES = sorted(algorithms())
 
 
 def fingerprint(name: str) -> dict[str, float]:
-    """The metrics of the last block, the size of the weights and the returns after 256 frames."""
+    """The metrics of the last round, the size of the weights and the returns after 256 frames."""
     env = "CartPole-v1" if "discrete" in algorithms()[name].actions else "Pendulum-v1"
     run = train(make_spec(name, env), Keys(7))
     weights = [p.detach().double().square().sum() for p in run.session.agent.parameters()]

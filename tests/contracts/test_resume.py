@@ -1,4 +1,4 @@
-"""Stopped between any two blocks and resumed equals never stopped, bit for bit, for every algorithm."""
+"""Stopped between any two rounds and resumed equals never stopped, bit for bit, for every algorithm."""
 
 from __future__ import annotations
 
@@ -47,13 +47,17 @@ CASES: dict[str, Spec] = {
 
 
 class Keep(Callback):
-    """Saves a checkpoint after one block, and at the end."""
+    """Saves a checkpoint after a batch, the first that ends with the round given or behind it; and at
+    the end."""
 
-    def __init__(self, folder: Path, blocks: int = 0):
-        self.folder, self.blocks = folder, blocks
+    def __init__(self, folder: Path, rounds: int = 0):
+        self.folder, self.rounds = folder, rounds
+        self.saved = 0
+        """The round behind which that was."""
 
     def on_train_batch_end(self, trainer: Any, session: Any, *rest: Any) -> None:
-        if session.data.blocks == self.blocks:
+        if session.data.rounds >= self.rounds > self.saved:
+            self.saved = session.data.rounds
             trainer.save_checkpoint(self.folder / "middle.ckpt")
         if session.data.finished:
             trainer.save_checkpoint(self.folder / "end.ckpt")
@@ -70,10 +74,10 @@ def test_resumed_equals_never_stopped(name, tmp_path):
     for folder in folders:
         folder.mkdir()
     whole, resumed = Keep(folders[0]), Keep(folders[1])
-    blocks = train(spec, callbacks=[whole]).data.blocks
-    assert blocks >= 2
-    whole.blocks = -(-blocks // 2)
+    rounds = train(spec, callbacks=[whole]).data.rounds
+    assert rounds >= 2
+    whole.rounds = -(-rounds // 2)
     train(spec, callbacks=[whole])
     run = train(spec, callbacks=[resumed], checkpoint=folders[0] / "middle.ckpt")
-    assert len(run.metrics) == blocks - whole.blocks
+    assert whole.saved < run.data.rounds == rounds
     assert equal(whole.end(), resumed.end())

@@ -1,13 +1,17 @@
-"""The blocks that a Session is fed with: how many rounds, how long, from which keys."""
+"""The rounds that a Session is fed with: how many, how long, from which keys."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
+from lightning import Callback
 
 from slm_lightning.data.rollout_data import RolloutData
 from slm_lightning.envs.gym_backend import GymVectorEnv
 from slm_lightning.session import Session
-from tests.conftest import Run, make_spec, train
+from tests.conftest import Run, assert_equal, make_spec, train
 from tests.envs.probes import probe
 
 
@@ -19,47 +23,64 @@ def run_counter(memory: str = "OnPolicyBatchReplay", num_envs: int = 2, **env) -
 
 
 @pytest.mark.parametrize(
-    ("max_frame", "rounds", "blocks"),
-    [(16, 1, 1), (31, 1, 1), (32, 2, 1), (100, 6, 3)],  # a round is 8 steps of 2 sub-environments
+    ("max_frame", "rounds"),
+    [(16, 1), (31, 1), (32, 2), (100, 6)],  # a round is 8 steps of 2 sub-environments
 )
-def test_a_round_is_never_cut_short(max_frame, rounds, blocks):
+def test_a_round_is_never_cut_short(max_frame, rounds):
     run = run_counter(max_frame=max_frame)
-    assert (run.session.version, run.data.blocks) == (rounds, blocks)
+    assert run.data.rounds == run.session.version == rounds
     assert run.data.frame == 16 * rounds
     assert run.data.finished
 
 
 def test_a_budget_below_one_round_trains_nothing():
     run = run_counter(max_frame=15)
-    assert run.data.blocks == run.data.frame == 0
+    assert run.data.rounds == run.data.frame == 0
 
 
 def test_an_episodic_round_is_whole_episodes_but_for_the_last():
     run = run_counter("OnPolicyReplay", num_envs=1, length=4, max_frame=30)
     # rounds of three episodes of 4 frames: 12, 12, and the 6 that are left
-    assert (run.session.version, run.data.frame) == (3, 30)
+    assert (run.data.rounds, run.data.frame) == (3, 30)
     assert [episode.frame for episode in run.episodes] == [4, 8, 12, 16, 20, 24, 28]
 
 
-def test_a_round_and_a_block_know_where_they_began():
-    run = run_counter(max_frame=100)  # six rounds, two a block
-    assert run.data.round_start == run.data.frame - 16
-    assert run.data.block_start == run.data.frame - 32
-
-
-def test_metrics_of_a_block_are_means_over_its_rounds(monkeypatch):
-    of_rounds = []
-    learn = Session.learn
-
-    def kept(self, batch):
-        of_rounds.append(learn(self, batch))
-        return of_rounds[-1]
-
-    monkeypatch.setattr(Session, "learn", kept)
+def test_a_round_knows_where_it_began():
     run = run_counter(max_frame=100)
-    assert len(of_rounds) == 6 and len(run.metrics) == 3
-    for key, mean in run.metrics[1].items():
-        assert mean == pytest.approx(float(of_rounds[2][key] + of_rounds[3][key]) / 2)
+    assert run.data.round_start == run.data.frame - 16
+
+
+class Learned(Callback):
+    """The rounds learned by the end of each batch."""
+
+    def __init__(self) -> None:
+        self.rounds: list[int] = []
+
+    def on_train_batch_end(self, trainer: Any, session: Session, *args: Any) -> None:
+        self.rounds.append(session.version)
+
+
+def short_rounds(name: str, log_frequency: int, callbacks: Sequence[Callback] = ()) -> Run:
+    """Rounds of 16 frames (DQN: of 4)."""
+    algorithm = {"name": name, **({"time_horizon": 8} if name == "PPO" else {})}
+    spec = make_spec(algorithm, {"name": "CartPole-v1", "num_envs": 2, "max_frame": 112})
+    meta = spec.meta.model_copy(update={"log_frequency": log_frequency})
+    return train(spec.model_copy(update={"meta": meta}), callbacks=callbacks)
+
+
+def test_short_rounds_come_together_until_a_row_is_due():
+    learned = Learned()
+    short_rounds("PPO", 48, [learned])
+    assert learned.rounds == [2, 3, 5, 6, 7]  # a row is due after rounds 3 and 6
+
+
+@pytest.mark.parametrize("name", ["PPO", "DQN"])
+def test_what_comes_together_changes_no_number(name):
+    one, other = short_rounds(name, 1), short_rounds(name, 10_000)
+    assert len(one.metrics) > len(other.metrics)
+    assert one.metrics[-1] == other.metrics[-1]
+    assert one.episodes == other.episodes
+    assert_equal(one.parameters, other.parameters)
 
 
 @pytest.mark.parametrize("fails", [False, True])

@@ -76,7 +76,7 @@ def test_a_compiled_session_goes_on_compiled_whatever_the_machine_has(name, tmp_
     folders = [tmp_path / "whole", tmp_path / "resumed"]
     for folder in folders:
         folder.mkdir()
-    whole, resumed = Keep(folders[0], blocks=1), Keep(folders[1])
+    whole, resumed = Keep(folders[0], rounds=1), Keep(folders[1])
     train(compiled(spec), callbacks=[whole])
     assert whole.end()["session"]["compiled"] is True
     run = train(compiled(spec, "auto"), callbacks=[resumed], checkpoint=folders[0] / "middle.ckpt")
@@ -85,7 +85,7 @@ def test_a_compiled_session_goes_on_compiled_whatever_the_machine_has(name, tmp_
 
 
 def test_a_session_that_began_plain_goes_on_plain(tmp_path):
-    keep = Keep(tmp_path, blocks=1)
+    keep = Keep(tmp_path, rounds=1)
     plain = train(compiled(SHORT["DQN"], False), callbacks=[keep])
     run = train(compiled(SHORT["DQN"]), checkpoint=tmp_path / "middle.ckpt")
     assert not run.session.compiled and not run.session.updates.graphs

@@ -38,7 +38,7 @@ class Comparison:
     frame: int | None = None
     """Of that row."""
     block: int | None = None
-    """The block that wrote that row, where hashes were recorded."""
+    """The round that wrote that row, where hashes were recorded."""
     missing: str = ""
     """What one record has and the other lacks."""
 
@@ -99,7 +99,7 @@ def compare(
 
 
 def _round(rows: pd.DataFrame) -> int | None:
-    """The block that wrote the first of these rows: the last row of a block carries its state."""
+    """The round that wrote the first of these rows: the last row of a round carries its state."""
     states = rows[STATE].dropna() if STATE in rows else pd.Series(dtype=str)
     return int(states.iloc[0].split(":")[0]) if len(states) else None
 

@@ -66,7 +66,7 @@ class Job:
     rungs: tuple[Rung, ...] = ()
     """Where a search gives it up unless it is good enough, by frame."""
     last_block: int | None = None
-    """The block after which it stops, where not all are wanted."""
+    """The round after which it stops, where not all are wanted."""
     exact: bool = True
     """Its environments can be brought back; else new episodes begin where it goes on."""
     render: bool = False

@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from lightning import Trainer
 
-from slm_lightning.callbacks import AfterBlock, MetricLog
+from slm_lightning.callbacks import AfterRound, MetricLog
 from slm_lightning.data.rollout_data import RolloutData
 from slm_lightning.lab.running.job import Rung
 from slm_lightning.session import Session
 
 
-class Rungs(AfterBlock):
+class Rungs(AfterRound):
     """Ends the session at the first of ``rungs`` that it misses. Comes behind ``log`` in the list of
     callbacks and before the checkpoints, which then hold that it was missed."""
 
@@ -30,7 +30,7 @@ class Rungs(AfterBlock):
         self.missed = ""
         """Why the session ended; empty where it goes on."""
 
-    def after_block(self, trainer: Trainer, session: Session, data: RolloutData) -> None:
+    def after_round(self, trainer: Trainer, session: Session, data: RolloutData) -> None:
         for row in self.metrics.rows:
             for rung in self.rungs:
                 if self.passed < rung.frame <= row["frame"] and rung.metric in row:

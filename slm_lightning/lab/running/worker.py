@@ -46,7 +46,7 @@ def run_session(
     Where the folder holds a ckpt-last, the session goes on from there, to the same end. Several workers
     who train one model each call this with their ``rank``.
 
-    Returns how it ended: done, pruned at a rung of the job, or stopped at the end of a block after a
+    Returns how it ended: done, pruned at a rung of the job, or stopped at the end of a round after a
     SIGTERM or SIGINT.
     """
     quiet()
@@ -95,7 +95,7 @@ def run_session(
 
 
 def make_trainer(device: str, **options) -> Trainer:
-    """Lightning's Trainer as a session uses it: one pass over the blocks, nothing of its own."""
+    """Lightning's Trainer as a session uses it: one pass over the rounds, nothing of its own."""
     kind, _, index = device.partition(":")
     alone = "strategy" not in options
     trainer = Trainer(

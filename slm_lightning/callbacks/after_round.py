@@ -1,4 +1,4 @@
-"""The moment between two blocks."""
+"""The moment between two rounds."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from slm_lightning.data.rollout_data import RolloutData
 from slm_lightning.session import Session
 
 
-class AfterBlock(Callback):
-    """A callback that acts between blocks of rounds."""
+class AfterRound(Callback):
+    """A callback that acts between rounds, not between all of them."""
 
-    def after_block(self, trainer: Trainer, session: Session, data: RolloutData) -> None:
-        """Called when the agent has learned from the rounds of a block."""
+    def after_round(self, trainer: Trainer, session: Session, data: RolloutData) -> None:
+        """Called when the agent has learned from a round, or from several short ones: always where a
+        row of the record is due, and at the end."""
         raise NotImplementedError
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         assert isinstance(pl_module, Session)
-        self.after_block(trainer, pl_module, pl_module.data)
+        self.after_round(trainer, pl_module, pl_module.data)
