@@ -27,7 +27,6 @@ from benchmarks.measure.ceilings import Asked, Ceilings, asked_by, best_seconds,
 from benchmarks.measure.pace import WARM_ROUNDS, Pace
 from benchmarks.measure.page import command, machine, table, write
 from benchmarks.measure.programs import CACHE, run_python
-from benchmarks.measure.settings import unknown
 from benchmarks.measure.training import train
 from benchmarks.measure.works import FOLDER, WORKS
 from slm_lightning.core import ActionSpec, Batch, EnvInfo, Keys
@@ -66,8 +65,7 @@ def massive(num_envs: int, rounds: int, **settings: Any) -> Spec:
 
 def asked_by_round(num_envs: int, device: torch.device) -> Asked:
     """What one round asks of the device when nothing is compiled."""
-    eager = {key: value for key, value in EAGER.items() if not unknown([key])}
-    spec = massive(num_envs, 1, **eager)
+    spec = massive(num_envs, 1, **EAGER)
     keys = Keys(spec.meta.seed)
     env = make_env(spec.env, keys, device=str(device))
     session = Session.build(spec, env.info, keys).to(device)
@@ -89,10 +87,8 @@ def on_device(num_envs: int, rounds: int, device: torch.device, ceilings: Ceilin
     pace = Pace(device, TARGET)
     with tempfile.TemporaryDirectory() as folder:
         train(massive(num_envs, rounds), Path(folder), str(device), (pace,))
-    asked, rounds_a_second = (
-        asked_by_round(num_envs, device),
-        pace.frames_per_second / num_envs / HORIZON,
-    )
+    asked = asked_by_round(num_envs, device)
+    rounds_a_second = pace.frames_per_second / num_envs / HORIZON
     seconds, frames = pace.reached or (None, None)
     return [
         f"{num_envs:,}",

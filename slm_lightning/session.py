@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -82,6 +83,8 @@ class Session(LightningModule):
     def training_step(self, batch: Iterable[Batch | Sample], batch_idx: int) -> None:
         for experience in batch:
             self.learn(experience)
+            if not math.isfinite(self.info.get("loss", 0.0)):  # told while it is the latest
+                return
 
     def learn(self, batch: Batch | Sample) -> None:
         """One round of learning."""
@@ -90,7 +93,8 @@ class Session(LightningModule):
         for schedule in self.lr_schedules:
             schedule.step(self.data.round_start)
         self.agent.frame, self.agent.round_start = self.data.frame, self.data.round_start
-        self.info = self.agent.learn(batch, self.optimize)
+        with self.updates.autocast():
+            self.info = self.agent.learn(batch, self.optimize)
         drawn = batch if isinstance(batch, Sample) else batch.past
         if drawn is not None and self.data.memory is not None and "td_error" in self.info:
             self.data.memory.feedback(drawn.place, self.info.pop("td_error"))

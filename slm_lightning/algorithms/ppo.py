@@ -93,7 +93,7 @@ class PPO(Agent):
         def horizon(self) -> int:
             return self.time_horizon
 
-        def steps_on(self, frames: int) -> int:
+        def steps_on(self, frames: int, num_envs: int) -> int:
             return self.training_epoch * -(-frames // self.minibatch_size)
 
     params: Params

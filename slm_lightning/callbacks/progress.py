@@ -34,6 +34,6 @@ class Progress(AfterRound):
         if now - self.told >= 0.2 or data.finished:
             self.told = now
             self.report(data.frame, self.metrics.total_reward_ma)
-        if data.rounds == self.last_block:
+        if self.last_block and data.rounds >= self.last_block:
             trainer.should_stop = True
         trainer.should_stop = session.workers.any(trainer.should_stop or self.stop())

@@ -29,9 +29,9 @@ class Layers(nn.Sequential):
 
 def applied(layer: Any, x: Tensor) -> Tensor:
     """``layer(x)``. To call a module takes longer than a small layer needs for a few rows, so those in
-    PLAIN are applied as functions, unless they carry hooks."""
+    PLAIN are applied as functions, unless they have hooks of their own."""
     apply = PLAIN.get(type(layer))
-    hooked = layer._forward_hooks or layer._forward_pre_hooks
-    if apply is None or hooked or torch.compiler.is_compiling():
+    hooked = layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks
+    if apply is None or hooked or layer._backward_pre_hooks or torch.compiler.is_compiling():
         return layer(x)
     return apply(x, layer._parameters)

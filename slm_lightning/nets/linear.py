@@ -24,13 +24,14 @@ class Linear(nn.Linear):
     layer of PyTorch, and its products are the compiler's to choose."""
 
     def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight  # once: a norm of the weight may compute it anew
         if torch.compiler.is_compiling() or not self._pays(x):
-            return F.linear(x, self.weight, self.bias)
-        return ByOneDNN.apply(x, self.weight, self.bias)
+            return F.linear(x, weight, self.bias)
+        return ByOneDNN.apply(x, weight, self.bias)
 
     def _pays(self, x: Tensor) -> bool:
         plain = x.is_cpu and x.dtype == torch.float32 and x.dim() == 2
-        large = len(x) * self.weight.numel() > LARGE
+        large = len(x) * self.in_features * self.out_features > LARGE
         return plain and large and ahead() and not torch.is_autocast_enabled("cpu")
 
 

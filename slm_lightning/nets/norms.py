@@ -11,9 +11,13 @@ from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
+from slm_lightning.nets.layers import Layers
+from slm_lightning.nets.linear import Linear
+
 MODELESS = frozenset(
     {
-        *(nn.Sequential, nn.ModuleList, nn.Identity, nn.Flatten, nn.Linear, nn.Conv2d, nn.LayerNorm),
+        *(nn.Sequential, Layers, nn.ModuleList, nn.Identity, nn.Flatten),
+        *(nn.Linear, Linear, nn.Conv2d, nn.LayerNorm),
         *(nn.ReLU, nn.LeakyReLU, nn.ELU, nn.SELU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid),
     }
 )

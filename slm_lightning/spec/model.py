@@ -145,7 +145,7 @@ class AlgorithmParams(SpecModel):
         """Minibatches drawn for a round from what is kept over rounds."""
         raise NotImplementedError
 
-    def steps_on(self, frames: int) -> int:
+    def steps_on(self, frames: int, num_envs: int) -> int:
         """Steps of an optimizer in a round that collects ``frames``."""
         return 1
 
@@ -167,8 +167,8 @@ class ReplayAlgorithmParams(AlgorithmParams):
     def updates(self, num_envs: int) -> int:
         return self.training_iter
 
-    def steps_on(self, frames: int) -> int:
-        return self.training_iter or 1
+    def steps_on(self, frames: int, num_envs: int) -> int:
+        return self.updates(num_envs)
 
 
 class MemoryParams(SpecModel):

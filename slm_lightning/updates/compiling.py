@@ -18,6 +18,7 @@ import torch
 
 from slm_lightning.data.rounds import rounds
 from slm_lightning.errors import MissingError
+from slm_lightning.provenance import processor_digest
 from slm_lightning.spec.compilable import obstacle
 from slm_lightning.spec.model import Spec
 
@@ -66,7 +67,7 @@ def lacking() -> str:
 def updates(spec: Spec) -> int:
     """About how many steps of optimizers a session takes."""
     count, frames = rounds(spec)
-    return count * spec.agent.algorithm.steps_on(frames // max(count, 1))
+    return count * spec.agent.algorithm.steps_on(frames // max(count, 1), spec.env.num_envs)
 
 
 def as_graph(function: FunctionType, device: torch.device) -> Callable[..., Any]:
@@ -135,8 +136,15 @@ def _loads(isa: object, library: str) -> bool:
     return True
 
 
+def troubles() -> tuple[type[Exception], ...]:
+    """What is raised where a function cannot be compiled."""
+    from torch._dynamo.exc import TorchDynamoException
+
+    return TorchDynamoException, OSError
+
+
 def _cache() -> Path:
     """A folder of the user's own: what lies in PyTorch's default, below /tmp, is executed, and another
-    user may have put it there."""
+    user may have put it there. Graphs are for one kind of processor; a home may be seen by several."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "slm-lightning" / "graphs"
+    return Path(home) / "slm-lightning" / "graphs" / processor_digest()

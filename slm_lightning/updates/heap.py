@@ -9,6 +9,8 @@ TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 """Names of glibc's settings (``malloc.h``)."""
 LARGE = 2**28
 """Bytes of an array from which on it goes back to the system when it is freed."""
+MOST_BEFORE = 2**25
+"""The most that it may be before glibc 2.35."""
 IDLE = 2**30
 """Bytes free at the end of the heap from which on they go back."""
 
@@ -22,4 +24,6 @@ def keep_freed() -> bool:
     same pages again, cleared.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    return bool(mallopt and mallopt(MMAP_THRESHOLD, LARGE) and mallopt(TRIM_THRESHOLD, IDLE))
+    if mallopt is None or not mallopt(TRIM_THRESHOLD, IDLE):
+        return False
+    return bool(mallopt(MMAP_THRESHOLD, LARGE) or mallopt(MMAP_THRESHOLD, MOST_BEFORE))

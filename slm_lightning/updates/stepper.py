@@ -34,7 +34,7 @@ class Stepper:
         if compiled:
             self.vectors[0].grad = torch.zeros_like(self.vectors[0])
             for group in self.optimizer.param_groups:
-                group["lr"] = torch.tensor(group["lr"], device=self.vectors[0].device)
+                group["lr"] = torch.tensor(group["lr"])  # on the CPU, where a checkpoint has it
 
     @torch.no_grad()
     def __call__(self, gradients: Sequence[Tensor]) -> Tensor | None:

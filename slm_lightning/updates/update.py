@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from slm_lightning.algorithms.agent import Info
 from slm_lightning.data.workers import Workers
 from slm_lightning.errors import MissingError
 from slm_lightning.nets.net import Learner
-from slm_lightning.updates.compiling import as_graph, uncollected
+from slm_lightning.updates.compiling import as_graph, troubles, uncollected
 from slm_lightning.updates.heap import keep_freed
 from slm_lightning.updates.stepper import Stepper
 
@@ -43,6 +43,8 @@ class Updates:
         self.steppers = {name: Stepper(learner, compiled) for name, learner in learners.items()}
         self.workers, self.compiled = workers, compiled
         self.mixed = precision == "bf16-mixed"
+        devices = (stepper.vectors[0].device.type for stepper in self.steppers.values())
+        self.device_type = next(devices, "cpu")
         self.graphs: dict[tuple[tuple[str, ...], Loss], Callable[..., Info]] = {}
 
     def __call__(self, names: tuple[str, ...], loss_fn: Loss, *tensors: Any) -> Info:
@@ -50,32 +52,31 @@ class Updates:
         if not self.compiled:
             return self.update(names, loss_fn, *tensors)
         graph = self.graphs.get((names, loss_fn))
-        return graph(*tensors) if graph else self._first(names, loss_fn, tensors)
+        try:
+            return graph(*tensors) if graph else self._first(names, loss_fn, tensors)
+        except troubles() as error:
+            raise MissingError(
+                f"the update cannot be compiled: {str(error).strip().partition(chr(10))[0]}",
+                "--set meta.compile=false trains without, more slowly",
+            ) from error
 
     def _first(self, names: tuple[str, ...], loss_fn: Loss, tensors: tuple) -> Info:
         device = self.steppers[names[0]].vectors[0].device
-        try:
-            with uncollected():
-                graph = as_graph(lambda *tensors: self.update(names, loss_fn, *tensors), device)  # type: ignore[arg-type]
-                info = graph(*tensors)
-        except torch.OutOfMemoryError:
-            raise
-        except (RuntimeError, OSError) as error:  # all that the compiler raises are RuntimeErrors
-            raise MissingError(
-                f"the update cannot be compiled: {str(error).splitlines()[0]}",
-                "--set meta.compile=false trains without, more slowly",
-            ) from error
+        with uncollected():
+            graph = as_graph(lambda *tensors: self.update(names, loss_fn, *tensors), device)  # type: ignore[arg-type]
+            info = graph(*tensors)
         self.graphs[names, loss_fn] = graph
         return info
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """In which nets compute as ``meta.precision`` says."""
+        return torch.autocast(self.device_type, torch.bfloat16) if self.mixed else nullcontext()
 
     def update(self, names: tuple[str, ...], loss_fn: Loss, *tensors: Any) -> Info:
         """The update itself. A parameter that the loss does not depend on has gradient 0."""
         steppers = {name: self.steppers[name] for name in names}
         parameters = [p for stepper in steppers.values() for p in stepper.parameters]
-        mixed = (
-            torch.autocast(parameters[0].device.type, torch.bfloat16) if self.mixed else nullcontext()
-        )
-        with mixed:
+        with self.autocast():
             loss, info = loss_fn(*tensors)
         gradients = torch.autograd.grad(loss, parameters, materialize_grads=True)
         self.workers.average(gradients)

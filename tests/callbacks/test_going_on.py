@@ -141,8 +141,8 @@ def test_the_checkpoint_of_another_session(copy: Path, tmp_path: Path) -> None:
 
 def test_another_schema(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It cannot be gone on from, but its weights can be loaded."""
-    monkeypatch.setattr(sealed, "SCHEMA", 2)
-    with pytest.raises(IntegrityError, match=r"0\.1\.0 in schema 1, .* goes on from schema 2"):
+    monkeypatch.setattr(sealed, "SCHEMA", 3)
+    with pytest.raises(IntegrityError, match=r"0\.1\.0 in schema 2, .* goes on from schema 3"):
         train(copy)
     assert sealed.load(copy / "checkpoints" / BEST)["state_dict"]
 

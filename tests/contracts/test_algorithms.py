@@ -187,3 +187,26 @@ def test_images_and_flat_observations_are_both_seen(name):
     space = EnvInfo("x", 2, (2, 3, 3), torch.uint8, ACTIONS["discrete"])
     agent = Session.build(make_spec(name), space, Keys(0)).agent
     assert agent.act(torch.zeros(5, 2, 3, 3, dtype=torch.uint8)).shape == (5,)
+
+
+@every_learner
+def test_mixed_precision_learns_in_the_direction_of_single_precision(name, kind):
+    """A gradient that gets lost on the way would show."""
+    steps = []
+    for precision in ("32-true", "bf16-mixed"):
+        net = {"optim_spec": {"name": "SGD", "lr": 0.01}}
+        spec = make_spec(name, net=net, meta={"precision": precision})
+        session = Session.build(spec, info(kind), Keys(0))
+        session.configure_optimizers()
+        before = session.agent.state_dict()
+        before = {key: value.clone() for key, value in before.items() if value.is_floating_point()}
+        torch.manual_seed(5)
+        with session.updates.autocast():
+            session.agent.learn(experience(name, kind), session.optimize)
+        after = session.agent.state_dict()
+        steps.append({key: (after[key] - value).flatten() for key, value in before.items()})
+    single, mixed = steps
+    for key in single:
+        assert single[key].any() == mixed[key].any(), key
+    one, other = (torch.cat(list(step.values())) for step in steps)
+    assert torch.nn.functional.cosine_similarity(one, other, 0) > 0.95

@@ -30,7 +30,16 @@ def test_they_compute_what_a_sequential_does_gradients_included(rng):
 def test_a_hook_on_any_layer_is_called(place, rng):
     net, seen = layers(Layers), []
     net[place].register_forward_hook(lambda module, inputs, output: seen.append(output))
-    net(torch.randn(2, 4, generator=rng))
+    net[place].register_full_backward_hook(lambda module, inputs, outputs: seen.append(outputs))
+    net(torch.randn(2, 4, generator=rng, requires_grad=True)).sum().backward()
+    assert len(seen) == 2
+
+
+@pytest.mark.parametrize("place", range(6))
+def test_so_is_a_hook_of_gradients_alone(place, rng):
+    net, seen = layers(Layers), []
+    net[place].register_full_backward_pre_hook(lambda module, outputs: seen.append(outputs))
+    net(torch.randn(2, 4, generator=rng, requires_grad=True)).sum().backward()
     assert len(seen) == 1
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
+from slm_lightning.nets.linear import Linear
 from slm_lightning.nets.mlp import MLPNet
 from slm_lightning.nets.norms import (
     MODELESS,
@@ -177,7 +178,7 @@ def test_only_what_knows_two_modes_is_told_of_them():
 
 @pytest.mark.parametrize("kind", sorted(MODELESS, key=lambda kind: kind.__name__))
 def test_the_others_compute_the_same_in_both(kind):
-    arguments = {nn.Linear: (4, 2), nn.Conv2d: (3, 2, 1), nn.LayerNorm: (4,)}.get(kind, ())
-    module, x = kind(*arguments), torch.randn(2, 3, 4, 4)
+    sizes = {nn.Linear: (4, 2), Linear: (4, 2), nn.Conv2d: (3, 2, 1), nn.LayerNorm: (4,)}
+    module, x = kind(*sizes.get(kind, ())), torch.randn(2, 3, 4, 4)
     if kind is not nn.ModuleList:  # which computes nothing
         assert torch.equal(module.train()(x), module.eval()(x))

@@ -127,6 +127,13 @@ def test_updates_of_what_replays_are_counted_by_its_rounds():
     assert updates(spec) == train(compiled(spec, False)).session.version * 3
 
 
+def test_minibatches_of_a_round_are_as_many_as_sub_environments():
+    cart = {"name": "Pendulum-v1", "num_envs": 4, "max_frame": 2000}
+    spec = make_spec("SoftActorCritic", cart)
+    assert spec.agent.algorithm.training_iter is None
+    assert updates(spec) == train(compiled(spec, False)).session.version * 4
+
+
 @pytest.mark.parametrize("lacks", ["CXX", "PATH"])
 def test_without_a_compiler_auto_trains_plain_and_says_so(lacks, monkeypatch, tmp_path):
     monkeypatch.setenv(lacks, str(tmp_path / "none"))
