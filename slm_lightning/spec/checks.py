@@ -32,6 +32,8 @@ MAX_GIB = 64
 """A spec that needs more memory than this is refused before anything is allocated."""
 BYTES_PER_FRAME = 20
 """Of a rollout, where an observation is a single number."""
+BYTES_PER_MINIBATCH = 2000
+"""The tensors of one, beside what they hold."""
 BYTES_PER_WEIGHT = 16
 """A weight, its gradient and two moments of Adam, in single precision."""
 BYTES_PER_ENV = {"sync": 100 * 2**10, "async": 20 * 2**20, "atari": 2 * 2**20}
@@ -234,6 +236,11 @@ def _sizes(parts: Parts) -> Iterator[Problem]:
     if size:
         each = BYTES_PER_FRAME + 4 * (parts.net.state_size if parts.net else 0)
         yield from too_large("agent.memory.max_size", f"{short(size)} transitions", size * each)
+    if env and algorithm and parts.memory and parts.memory.replay:
+        count, rows = algorithm.updates(env.num_envs), dict(parts.memory)["batch_size"]
+        what = f"{short(count)} minibatches, which are drawn at once,"
+        size = count * (BYTES_PER_MINIBATCH + rows * BYTES_PER_FRAME)
+        yield from too_large("agent.algorithm.training_iter", what, size)
     if env and algorithm and parts.memory and not parts.memory.replay:
         horizon = algorithm.horizon
         what = f"a rollout of {short(horizon)} steps in {env.num_envs} environments (env.num_envs)"

@@ -6,6 +6,7 @@ import pytest
 
 from slm_lightning.data.rounds import least_steps, rounds
 from tests.conftest import REPLAY, make_spec
+from tests.spec.conftest import problems_of, set_at
 
 
 def marks(num_envs: int, frequency: int, start: int, frames: int) -> list[int]:
@@ -71,3 +72,9 @@ def test_on_policy_rounds_are_the_horizon():
 def test_the_rounds_of_a_budget():
     keys = {"name": "DQN", "training_frequency": 4, "training_start_step": 20}
     assert rounds(make_spec(keys, {"name": "x", "num_envs": 2, "max_frame": 41})) == (5, 40)
+
+
+def test_minibatches_that_no_machine_holds_are_refused():
+    data = set_at(make_spec("DQN").to_dict(), "agent.algorithm.training_iter", 10**8)
+    problem = problems_of(data)["agent.algorithm.training_iter"]
+    assert "1e8 minibatches, which are drawn at once, would need about" in problem

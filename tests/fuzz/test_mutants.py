@@ -66,6 +66,8 @@ def is_cheap(spec: Spec) -> bool:
     agent = spec.agent
     if spec.env.library in ("atari", "mujoco") or agent.memory.whole_episodes or spec.search:
         return False
+    if agent.algorithm.steps_on(1, spec.env.num_envs) > 100:
+        return False
     return shortened(spec, 1).env.max_frame <= 2000 and getattr(agent.memory, "batch_size", 0) <= 256
 
 
