@@ -36,6 +36,9 @@ class VanillaDQN(Agent):
         training_batch_iter: Count = 1
         """Gradient steps on each minibatch, its targets computed anew."""
 
+        def steps_on(self, frames: int, num_envs: int) -> int:
+            return self.updates(num_envs) * self.training_batch_iter
+
     params: Params
     on_policy = False
     actions = frozenset({"discrete"})

@@ -123,8 +123,10 @@ def test_auto_compiles_from_so_many_updates_on():
 
 
 def test_updates_of_what_replays_are_counted_by_its_rounds():
-    spec = make_spec({"name": "DQN", "training_iter": 3}, {"name": "CartPole-v1", "max_frame": 400})
-    assert updates(spec) == train(compiled(spec, False)).session.version * 3
+    algorithm = {"name": "DQN", "training_iter": 3, "training_batch_iter": 2}
+    spec = make_spec(algorithm, {"name": "CartPole-v1", "max_frame": 400})
+    session = train(compiled(spec, False)).session
+    assert updates(spec) == session.opt_step == session.version * 6
 
 
 def test_minibatches_of_a_round_are_as_many_as_sub_environments():
