@@ -62,9 +62,13 @@ def prepared(file, mode) -> Plan | None:
 
 
 def is_cheap(spec: Spec) -> bool:
-    """Whether a round takes moments."""
+    """Whether a round takes moments, and comes to finite numbers."""
     agent = spec.agent
     if spec.env.library in ("atari", "mujoco") or agent.memory.whole_episodes or spec.search:
+        return False
+    nets = [net for net in (agent.net, agent.critic_net) if net]
+    parts = [net.part(name) for net in nets for name in ("actor", "critic")]
+    if any(part.optim_spec.lr > 1 for part in parts):  # which diverges, as it must
         return False
     if agent.algorithm.steps_on(1, spec.env.num_envs) > 100:
         return False
