@@ -69,8 +69,11 @@ class Updates:
         return info
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """In which nets compute as ``meta.precision`` says."""
-        return torch.autocast(self.device_type, torch.bfloat16) if self.mixed else nullcontext()
+        """In which nets compute as ``meta.precision`` says. No cast of a weight is kept: it would outlive
+        the step that changes the weight, wherever one such context lies within another."""
+        if not self.mixed:
+            return nullcontext()
+        return torch.autocast(self.device_type, torch.bfloat16, cache_enabled=False)
 
     def update(self, names: tuple[str, ...], loss_fn: Loss, *tensors: Any) -> Info:
         """The update itself. A parameter that the loss does not depend on has gradient 0."""
