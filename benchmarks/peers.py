@@ -99,6 +99,18 @@ def check_peer() -> None:
             raise SystemExit(f"{name} is {found}, not {wanted}: pip install {install}")
 
 
+def remake(pairs: list[Pair]) -> str:
+    """The command that measures what ``pairs`` hold, which may come from several."""
+    command = f"python -m benchmarks.peers --pairs {1 + max(pair['seed'] for pair in pairs)}"
+    works = [name for name in WORKS if any(pair["work"] == name for pair in pairs)]
+    if works != list(WORKS):
+        command += f" --works {' '.join(works)}"
+    scales = {pair["frames"] / WORKS[pair["work"]].frames for pair in pairs}
+    if scales != {1.0}:
+        command += f" --frames-scale {min(scales):g}"
+    return command
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--works", nargs="+", choices=list(WORKS), default=list(WORKS))
@@ -122,8 +134,7 @@ def main() -> None:
     text = tables(pairs, WORKS.values())
     print(text)
     if arguments.write:
-        count = 1 + max(pair["seed"] for pair in pairs)
-        write("peers", f"`python -m benchmarks.peers --pairs {count}`, on {machine()}\n\n{text}")
+        write("peers", f"`{remake(pairs)}`, on {machine()}\n\n{text}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How fast a training goes once all is compiled, and when it reaches its target."""
+"""How fast a training goes once it is under way, and when it reaches its target."""
 
 from __future__ import annotations
 

@@ -31,8 +31,8 @@ class Episode(NamedTuple):
 class Collector:
     """Drives agent and environment, one vector step after the other, and writes down what happens.
 
-    It knows no algorithm. At most one host synchronisation a vector step: the action, and that only
-    where the environment lives on the CPU and the agent does not.
+    It knows no algorithm. The host waits for the agent's device only for the action, where the
+    environment lives on the CPU; for masks of actions; and at ends of episodes with ``normalize_obs``.
     """
 
     def __init__(

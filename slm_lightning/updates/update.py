@@ -69,8 +69,8 @@ class Updates:
         return info
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """In which nets compute as ``meta.precision`` says. No cast of a weight is kept: it would outlive
-        the step that changes the weight, wherever one such context lies within another."""
+        """In which nets compute as ``meta.precision`` says. No cast of a weight is kept: where one such
+        context lies within another it would outlive the step that changes the weight."""
         if not self.mixed:
             return nullcontext()
         return torch.autocast(self.device_type, torch.bfloat16, cache_enabled=False)
