@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from slm_lightning.core import EnvInfo
+from slm_lightning.core import EnvInfo, Seen
 from slm_lightning.nets.masks import without_mask
 from slm_lightning.nets.net import Learner
 from slm_lightning.nets.recurrent import RecurrentNet
@@ -113,7 +113,7 @@ class Agent(nn.Module):
 
     @frame.setter
     def frame(self, frame: int) -> None:
-        self._frame = frame
+        self.__dict__["_frame"] = frame  # a module looks at all that it is given, for half a microsecond
         if self.action_policy == "boltzmann":
             self.boltzmann.fill_(value_at(self.explore_var_spec, frame, 1.0))
 
@@ -126,31 +126,36 @@ class Agent(nn.Module):
         """An action from ``pi`` as ``action_policy`` says; its mode without ``explore``."""
         if not explore:
             return pi.mode()
-        if self.action_policy == "epsilon_greedy":
-            epsilon = value_at(self.explore_var_spec, self.frame)
-            return epsilon_greedy(pi.mode(), self.action_spec, epsilon, self._allowed(pi))
+        if self.action_policy not in ("epsilon_greedy", "random"):
+            return pi.sample()
+        mode = pi.mode()
+        allowed = pi.allowed if self.mask_size and isinstance(pi, Categorical) else None
         if self.action_policy == "random":
-            mode = pi.mode()
-            return random_action(self.action_spec, mode.shape[0], mode.device, self._allowed(pi))
-        return pi.sample()
+            return random_action(self.action_spec, len(mode), mode.device, allowed)
+        return self._epsilon_greedy(lambda: mode, mode, allowed)
 
-    def _allowed(self, pi: Distribution) -> Tensor | None:
-        """``[B, A]`` where the environment masks actions."""
-        return pi.allowed if self.mask_size and isinstance(pi, Categorical) else None
-
-    def choose_by_value(self, q: Tensor, explore: bool = True) -> Tensor:
-        """An action ``[B]`` from ``Q(s, ·) [B, A]``: greedy without ``explore``, else by the policy.
-        Where ``action_policy`` names none, it is ε-greedy if there is a schedule of ε, and else what
-        ``action_pdtype`` makes of Q as logits."""
+    def choose_by_value(
+        self, q: Callable[[Seen], Tensor], obs: Seen, explore: bool = True
+    ) -> Tensor:
+        """An action ``[B]`` from ``Q(s, ·) = q(obs) [B, A]``: greedy without ``explore``, else by the
+        policy. Where ``action_policy`` names none, it is ε-greedy if there is a schedule of ε, and else
+        what ``action_pdtype`` makes of Q as logits."""
         if not explore:
-            return q.argmax(-1)
+            return q(obs).argmax(-1)
         if self.action_policy == "default" and self.explore_var_spec is None:
-            return self.distribution([q]).sample()
+            return self.distribution([q(obs)]).sample()
         if self.action_policy in ("default", "epsilon_greedy"):
-            epsilon = value_at(self.explore_var_spec, self.frame)
-            allowed = self._allowed(Categorical([q])) if self.mask_size else None
-            return epsilon_greedy(q.argmax(-1), self.action_spec, epsilon, allowed)
-        return self.choose(Categorical([q], self.temperature), explore)
+            rows = obs if isinstance(obs, Tensor) else obs.rows
+            allowed = rows[:, -self.mask_size :] > 0 if self.mask_size else None
+            return self._epsilon_greedy(lambda: q(obs).argmax(-1), rows, allowed)
+        return self.choose(Categorical([q(obs)], self.temperature), explore)
+
+    def _epsilon_greedy(
+        self, greedy: Callable[[], Tensor], rows: Tensor, allowed: Tensor | None
+    ) -> Tensor:
+        """The ``greedy()`` action for each of ``rows [B, ...]``, or one by chance."""
+        epsilon = value_at(self.explore_var_spec, self.frame)
+        return epsilon_greedy(greedy, self.action_spec, epsilon, len(rows), rows.device, allowed)
 
 
 def mean_info(infos: Sequence[Info]) -> Info:

@@ -55,7 +55,7 @@ class VanillaDQN(Agent):
         return QNet(net, env)
 
     def act(self, obs: Tensor, explore: bool = True) -> Tensor:
-        return self.choose_by_value(self.q(obs), explore)
+        return self.choose_by_value(self.q, obs, explore)
 
     def learn(self, batch: Sample, optimize: Optimize) -> Info:
         infos, td_errors = [], []

@@ -44,13 +44,13 @@ class SARSA(Agent):
         self.regression = regression_loss(net.loss_spec)
 
     def act(self, obs: Tensor, explore: bool = True) -> Tensor:
-        return self.choose_by_value(self.q(obs), explore)
+        return self.choose_by_value(self.q, obs, explore)
 
     def learn(self, batch: Batch, optimize: Optimize) -> Info:
         rows = batch.flatten()
         with torch.no_grad():
             next_q = self.q(rows.next_obs)
-            next_action = self.choose_by_value(next_q).view_as(batch.action)
+            next_action = self.choose_by_value(lambda _: next_q, rows.next_obs).view_as(batch.action)
             next_action[:-1] = torch.where(batch.done[:-1], next_action[:-1], batch.action[1:])
             next_value = value_of(next_q, next_action.flatten())
             y = rows.reward + self.params.gamma * torch.where(rows.terminated, 0.0, next_value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -25,11 +27,18 @@ def random_action(
 
 
 def epsilon_greedy(
-    greedy: Tensor, action: ActionSpec, epsilon: float, allowed: Tensor | None = None
+    greedy: Callable[[], Tensor],
+    action: ActionSpec,
+    epsilon: float,
+    num_envs: int,
+    device: torch.device | str,
+    allowed: Tensor | None = None,
 ) -> Tensor:
     """With probability ε, drawn for each sub-environment, a uniform action among those ``allowed
-    [N, A]``; else the ``greedy [N, *action.shape]`` one."""
-    num_envs, device = greedy.shape[0], greedy.device
-    uniform = random_action(action, num_envs, device, allowed).to(greedy.dtype)
+    [N, A]``; else the ``greedy() [N, *action.shape]`` one. On the CPU it is not asked for where all
+    sub-environments explore."""
+    uniform = random_action(action, num_envs, device, allowed)
     explore = torch.rand(num_envs, *[1] * len(action.shape), device=device) < epsilon
-    return torch.where(explore, uniform, greedy)
+    if explore.is_cpu and explore.all():
+        return uniform
+    return torch.where(explore, uniform, greedy())

@@ -46,7 +46,7 @@ def test_epsilon_greedy_explores_with_probability_epsilon(action, rng):
     greedy = pi.mode()
 
     def same(epsilon: float) -> float:
-        chosen = epsilon_greedy(greedy, action, epsilon)
+        chosen = epsilon_greedy(lambda: greedy, action, epsilon, ROWS, "cpu")
         assert chosen.shape == greedy.shape
         assert chosen.dtype == greedy.dtype
         return (chosen == greedy).reshape(ROWS, -1).all(-1).float().mean().item()
@@ -59,5 +59,25 @@ def test_epsilon_greedy_explores_with_probability_epsilon(action, rng):
 
 def test_each_sub_environment_draws_its_own_epsilon():
     torch.manual_seed(0)
-    explored = epsilon_greedy(torch.zeros(64, dtype=torch.int64), SPACES[0], 0.5) != 0
+    greedy = torch.zeros(64, dtype=torch.int64)
+    explored = epsilon_greedy(lambda: greedy, SPACES[0], 0.5, 64, "cpu") != 0
     assert 0 < explored.sum() < 64
+
+
+def test_where_all_explore_nobody_asks_what_is_greedy():
+    """And the draws are those of any other step."""
+    asked = []
+
+    def greedy() -> torch.Tensor:
+        asked.append(True)
+        return torch.full((2,), 7)
+
+    torch.manual_seed(0)
+    chosen = [epsilon_greedy(greedy, SPACES[0], 0.5, 2, "cpu") for _ in range(200)]
+    explored = [(action != 7).all().item() for action in chosen]
+    assert len(asked) == explored.count(False)
+    assert abs(sum(explored) - 200 / 4) < 5 * (200 * 3 / 16) ** 0.5
+    torch.manual_seed(0)
+    for action in chosen:
+        drawn, chance = torch.randint(4, (2,)), torch.rand(2)
+        assert torch.equal(action, torch.where(chance < 0.5, drawn, 7))
