@@ -113,7 +113,9 @@ class Agent(nn.Module):
 
     @frame.setter
     def frame(self, frame: int) -> None:
-        self.__dict__["_frame"] = frame  # a module looks at all that it is given, for half a microsecond
+        self.__dict__["_frame"] = (
+            frame  # a module looks at all that it is given, for half a microsecond
+        )
         if self.action_policy == "boltzmann":
             self.boltzmann.fill_(value_at(self.explore_var_spec, frame, 1.0))
 
@@ -134,9 +136,7 @@ class Agent(nn.Module):
             return random_action(self.action_spec, len(mode), mode.device, allowed)
         return self._epsilon_greedy(lambda: mode, mode, allowed)
 
-    def choose_by_value(
-        self, q: Callable[[Seen], Tensor], obs: Seen, explore: bool = True
-    ) -> Tensor:
+    def choose_by_value(self, q: Callable[[Seen], Tensor], obs: Seen, explore: bool = True) -> Tensor:
         """An action ``[B]`` from ``Q(s, ·) = q(obs) [B, A]``: greedy without ``explore``, else by the
         policy. Where ``action_policy`` names none, it is ε-greedy if there is a schedule of ε, and else
         what ``action_pdtype`` makes of Q as logits."""

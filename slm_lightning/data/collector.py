@@ -11,7 +11,7 @@ from torch import Tensor
 
 from slm_lightning.algorithms.agent import Agent
 from slm_lightning.core import Batch, EnvInfo, Step, VectorEnv
-from slm_lightning.data.arrays import Array, array, tensor
+from slm_lightning.data.arrays import Array, array, chosen, joined, places_of
 from slm_lightning.data.recall import Recall
 from slm_lightning.data.rollout import Rollout
 from slm_lightning.errors import IntegrityError, SpecError
@@ -242,37 +242,28 @@ class EpisodeTracker:
     def update(self, reward: Array, ended: Array, start: int) -> list[Episode]:
         """Takes raw ``reward [T, N]`` and ``ended [T, N]`` of the rollout that began at frame
         ``start``; returns the episodes that ended, in order of time."""
+        ret, length = array(self.ret), array(self.length)
         if not ended.any():
-            ret = array(self.ret)
             ret += reward.sum(0, dtype=ret.dtype)
-            self.length += len(reward)
+            length += len(reward)
             return []
-        return self._ended(tensor(reward), tensor(ended), start)
-
-    def _ended(self, reward: Tensor, ended: Tensor, start: int) -> list[Episode]:
-        steps, num_envs = reward.shape
-        returns = self.ret + reward.double().cumsum(0)
-        lengths = self.length + torch.arange(1, steps + 1, device=ended.device)[:, None]
-        env, t = ended.T.nonzero(as_tuple=True)  # by sub-environment, then by time
-        again = env[1:] == env[:-1]  # the episode before it ended in this rollout too
-        ret, length = returns[t, env], lengths[t, env]
-        ended_ret, ended_length = ret.clone(), length.clone()
-        ended_ret[1:] -= torch.where(again, ret[:-1], 0)
-        ended_length[1:] -= torch.where(again, length[:-1], 0)
-        self.ret = returns[-1] - _last_of_each(env, ret, num_envs)
-        self.length = lengths[-1] - _last_of_each(env, length, num_envs)
-        order = t.argsort(stable=True)
-        frames = start + (t[order] + 1) * num_envs * self.workers
-        return [
-            Episode(*row)
-            for row in zip(frames.tolist(), ended_ret[order].tolist(), ended_length[order].tolist())
-        ]
+        returns = ret + reward.cumsum(0, dtype=ret.dtype)
+        lengths = length + (ended | True).cumsum(0)
+        env, t = places_of(ended.T)  # by sub-environment, then by time
+        order, again = t.argsort(stable=True), env[1:] == env[:-1]
+        rows = zip(
+            (start + (t[order] + 1) * ended.shape[1] * self.workers).tolist(),
+            _since_last(returns[t, env], again)[order].tolist(),
+            _since_last(lengths[t, env], again)[order].tolist(),
+        )
+        last = joined(~again, ended[t[-1:], env[-1:]])  # which is true
+        for total, totals in ((ret, returns), (length, lengths)):
+            total[:] = totals[-1]
+            total[env[last]] -= totals[t, env][last]
+        return [Episode(*row) for row in rows]
 
 
-def _last_of_each(env: Tensor, value: Tensor, num_envs: int) -> Tensor:
-    """The last ``value`` of each sub-environment, 0 where there is none; ``env`` is sorted."""
-    last = torch.zeros(num_envs, dtype=value.dtype, device=value.device)
-    is_last = torch.ones_like(env, dtype=torch.bool)
-    is_last[:-1] = env[1:] != env[:-1]
-    last[env[is_last]] = value[is_last]
-    return last
+def _since_last(value: Array, again: Array) -> Array:
+    """What has been added since the last episode of the same sub-environment, where ``again`` one
+    ended in the rollout."""
+    return value - joined(value[:1] * 0, chosen(again, value[:-1], 0))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from slm_lightning.core import Batch, EnvInfo
+from slm_lightning.data.arrays import Array, array, tensor
 from slm_lightning.data.memory import PrioritizedReplay
 from slm_lightning.data.replay import PrioritizedMemory
 from slm_lightning.rl.returns import discounted_sum
@@ -61,10 +62,10 @@ class EpisodeMemory(PrioritizedMemory):
         newest = self.newest[-len(index) :]
         index[len(index) - len(newest) :] = newest
 
-    def _returns(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        left = self.left.view(-1)[index]
-        last = (index + (left - 1) * self.num_envs) % self.reward.numel()
-        return self.ret.view(-1)[index], last, self.gamma**left
+    def _returns(self, index: Array) -> tuple[Array, Array, Array]:
+        ret, left = (column.view(-1)[tensor(index)] for column in (self.ret, self.left))
+        last = (index + (array(left) - 1) * self.num_envs) % self.reward.numel()
+        return array(ret), last, array(self.gamma**left)
 
     def state_dict(self) -> dict[str, Any]:
         used = min(self.head, self.steps)

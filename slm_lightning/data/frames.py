@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from slm_lightning.core import EnvInfo
-from slm_lightning.data.arrays import Array, array, joined, running_max, tensor
+from slm_lightning.data.arrays import Array, array, chosen, joined, running_max, taken, tensor
 
 SMALL = 4096
 """Bytes up to which an observation is so small that room for twice the steps is given away."""
@@ -36,7 +36,7 @@ class FrameRing:
         """The last one stays zero: it stands for images before the first of an episode."""
         self.array = array(self.frames)
         self.envs = array(torch.arange(self.num_envs, device=device))
-        self.back = torch.arange(self.stack - 1, -1, -1, device=device)
+        self.back = array(torch.arange(self.stack - 1, -1, -1, device=device))
         """How far before the newest image of a stack the others lie, oldest first."""
         self.written = array(torch.full((self.num_envs,), -1, device=device))
         """Position of the newest frame of each sub-environment."""
@@ -57,7 +57,7 @@ class FrameRing:
         position ``[T, N]`` of each ``obs``, and its age where images are stacked. Where ``obs`` is not
         the latest successor an episode began."""
         fresh = self._fresh(obs, next_obs)
-        position = self.written + (fresh + 1).cumsum(0) - 1
+        position = (fresh + 1).cumsum(0) + (self.written - 1)
         number = position * self.num_envs + self.envs
         self._write(number + self.num_envs, next_obs)
         self._write(number, obs)
@@ -74,13 +74,11 @@ class FrameRing:
 
     def _fresh(self, obs: Array, next_obs: Array) -> Array:
         """``[T, N]`` bool: whether an episode began with ``obs``."""
-        seen = self._words(obs)
-        first = (seen[:1] != self.latest_words).any(-1)
+        before = joined(self.latest_words, self._words(next_obs)[:-1])
+        fresh = (self._words(obs) != before).any(-1)
         if self.empty:
-            first |= True
-        if len(obs) == 1:
-            return first
-        return joined(first, (seen[1:] != self._words(next_obs)[:-1]).any(-1))
+            fresh[0] = True
+        return fresh
 
     def _words(self, rows: Array) -> Array:
         return rows.reshape(*rows.shape[:2], -1).view(self.word)
@@ -89,23 +87,18 @@ class FrameRing:
         newest = obs[:, :, -self.frame_shape[0] :] if self.stack > 1 else obs
         self.array[number % self.size] = newest
 
-    def read(self, number: Tensor, age: Tensor | None) -> Tensor:
+    def read(self, number: Array, age: Array | None) -> Array:
         """``obs [..., *obs_shape]`` whose newest frames have the ``number [...]``, that is ``position *
         N + env``; where images are stacked with the ``age [...]``."""
         if age is None:
-            return self._take(number % self.size)
+            return taken(self.array, number % self.size)
         places = (number[..., None] - self.back * self.num_envs) % self.size
-        return self._take(torch.where(self.back <= age[..., None], places, self.size))
+        images = taken(self.array, chosen(self.back <= age[..., None], places, self.size))
+        return images.reshape(*number.shape, *self.obs_shape)
 
-    def read_next(self, number: Tensor, age: Tensor | None) -> Tensor:
+    def read_next(self, number: Array, age: Array | None) -> Array:
         """The successor of what ``read`` gives."""
         return self.read(number + self.num_envs, None if age is None else self._older(age))
-
-    def _take(self, places: Tensor) -> Tensor:
-        """Observations of the frames at ``places [...]``, of stacked ones ``[..., stack]``; whole rows
-        are copied, which is far quicker than general indexing."""
-        shape = places.shape if self.stack == 1 else places.shape[:-1]
-        return self.frames.index_select(0, places.view(-1)).view(*shape, *self.obs_shape)
 
     def lost(self, position: Array) -> int:
         """How many of the vector steps ``position [T, N]``, from the first on, have an image that has

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from slm_lightning.core import Batch, EnvInfo, Sample
-from slm_lightning.data.arrays import Array, array, tensor, write
+from slm_lightning.data.arrays import Array, array, chosen, tensor, write
 from slm_lightning.data.frames import FrameRing
 from slm_lightning.data.memory import PrioritizedReplay, Replay
 from slm_lightning.data.sequences import SequenceRows
@@ -62,13 +62,14 @@ class ReplayMemory:
         self.sequences: SequenceRows | None = None
         if hidden_size:
             self.sequences = SequenceRows(self.steps, env.num_envs, seq_len, hidden_size, device)
-        self.ahead = torch.arange(params.num_step_returns, device=device)
-        self.decay = gamma**self.ahead
+        ahead = torch.arange(params.num_step_returns, device=device)
+        self.ahead, self.decay = array(ahead), array(gamma**ahead)
+        self.discounts = array(gamma ** (ahead + 1))
         self.recorded = RECORDED + (("hidden", "ended") if hidden_size else ())
         columns = self._columns()
         self.arrays = {name: array(column) for name, column in columns.items()}
         """The columns to be written."""
-        self.flat = {name: column.flatten(0, 1) for name, column in columns.items()}
+        self.flat = {name: array(column.flatten(0, 1)) for name, column in columns.items()}
         """The columns to be read by places."""
 
     def __len__(self) -> int:
@@ -129,38 +130,40 @@ class ReplayMemory:
     def _gather(self, index: Tensor, weight: Tensor) -> Sample:
         """The transitions at ``index [K, B]``, with n-step returns that end where the episode or the
         recording does."""
-        reward, last, discount = self._returns(index)
-        frame = self._frame(index)
+        places = array(index)
+        reward, last, discount = self._returns(places)
+        frame = self._frame(places)
         return Sample(
-            obs=self.frames.read(*frame),
-            action=self.flat["action"][index],
-            reward=reward,
-            next_obs=self.frames.read_next(*(frame if last is index else self._frame(last))),
-            terminated=self.flat["terminated"][last],
-            discount=discount,
+            obs=tensor(self.frames.read(*frame)),
+            action=tensor(self.flat["action"][places]),
+            reward=tensor(reward),
+            next_obs=tensor(self.frames.read_next(*(frame if last is places else self._frame(last)))),
+            terminated=tensor(self.flat["terminated"][last]),
+            discount=tensor(discount),
             weight=weight,
             place=index,
         )
 
-    def _frame(self, index: Tensor) -> tuple[Tensor, Tensor | None]:
+    def _frame(self, index: Array) -> tuple[Array, Array | None]:
         """Number and age of the newest frames of the observations at ``index [...]``."""
-        number = self.flat["position"][index].mul_(self.num_envs).add_(index % self.num_envs)
-        return number, self.flat["age"][index].long() if self.frames.stack > 1 else None
+        number = self.flat["position"][index] * self.num_envs + index % self.num_envs
+        return number, self.flat["age"][index] if self.frames.stack > 1 else None
 
-    def _returns(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _returns(self, index: Array) -> tuple[Array, Array, Array]:
         """``Σ γ^i r``, the place of the last reward in it, and γ^m; all ``[K, B]``."""
-        n, num_envs = self.params.num_step_returns, self.num_envs
-        if n == 1:
-            reward = self.flat["reward"][index]
-            return reward, index, torch.full_like(reward, self.gamma)
+        num_envs, flat = self.num_envs, self.flat
+        if self.params.num_step_returns == 1:
+            none_more = index * 0
+            return flat["reward"][index], index, self.discounts[none_more]
         places = (index[..., None] + self.ahead * num_envs) % self.reward.numel()
         newest = places // num_envs == (self.head - 1) % self.steps
-        stops = newest | self.flat["terminated"][places] | self.flat["truncated"][places]
-        stops[..., -1] = True
-        more = stops.byte().argmax(-1)  # rewards after the first, up to the first stop
-        reward = self.flat["reward"][places] * self.decay
-        returns = torch.where(self.ahead <= more[..., None], reward, 0.0).sum(-1)
-        return returns, (index + more * num_envs) % self.reward.numel(), self.gamma ** (more + 1)
+        stops = newest | flat["terminated"][places] | flat["truncated"][places]
+        more = (stops[..., :-1].cumsum(-1) == 0).sum(
+            -1
+        )  # rewards after the first, up to the first stop
+        reward = flat["reward"][places] * self.decay
+        returns = chosen(self.ahead <= more[..., None], reward, 0.0).sum(-1)
+        return returns, (index + more * num_envs) % self.reward.numel(), self.discounts[more]
 
     def state_dict(self) -> dict[str, Any]:
         """What changes beside the ``rows`` that are added."""

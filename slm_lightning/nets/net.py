@@ -68,6 +68,8 @@ class Net(nn.Module):
         head_of = HEADS.get(params.type, nn.Linear)
         self.heads = nn.ModuleList(head_of(self.body.out_features, size) for size in heads)
         self.out = nn.ModuleList(self._out_activations(len(heads)))
+        self.readers = tuple(zip(self.heads, self.out))
+        """Each head with its activation; to look for them in their lists takes as long as a head."""
         if params.init_fn is not None:
             hidden = params.hid_layers_activation
             initialise(self.body.modules(), params.init_fn, hidden)
@@ -85,8 +87,7 @@ class Net(nn.Module):
 
     def forward(self, obs: Seen) -> tuple[Tensor, ...]:
         features = self.body(obs)
-        pairs = zip(self.heads, self.out)
-        return tuple([applied(out, applied(head, features)).float() for head, out in pairs])
+        return tuple([applied(out, applied(head, features)).float() for head, out in self.readers])
 
     def learner(self) -> Learner:
         return Learner(list(self.parameters()), self.params)
