@@ -51,6 +51,7 @@ class Agent(nn.Module):
     masks: ClassVar[bool] = False
     """Whether it keeps to the actions that an environment allows (``EnvInfo.mask_size``)."""
     boltzmann: Tensor  # [] temperature of a Boltzmann policy
+    _frame: int
 
     def __init__(self, params: AlgorithmParams, net: NetParams, env: EnvInfo):
         super().__init__()
@@ -113,9 +114,11 @@ class Agent(nn.Module):
 
     @frame.setter
     def frame(self, frame: int) -> None:
-        self.__dict__["_frame"] = (
-            frame  # a module looks at all that it is given, for half a microsecond
-        )
+        self.at(frame)
+
+    def at(self, frame: int) -> None:
+        """Sets ``frame`` without what a module does wherever it is given something."""
+        self.__dict__["_frame"] = frame
         if self.action_policy == "boltzmann":
             self.boltzmann.fill_(value_at(self.explore_var_spec, frame, 1.0))
 
@@ -155,7 +158,7 @@ class Agent(nn.Module):
     ) -> Tensor:
         """The ``greedy()`` action for each of ``rows [B, ...]``, or one by chance."""
         epsilon = value_at(self.explore_var_spec, self.frame)
-        return epsilon_greedy(greedy, self.action_spec, epsilon, len(rows), rows.device, allowed)
+        return epsilon_greedy(greedy, self.action_spec, epsilon, rows.shape[0], rows.device, allowed)
 
 
 def mean_info(infos: Sequence[Info]) -> Info:

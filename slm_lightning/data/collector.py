@@ -155,7 +155,7 @@ class Collector:
     def _step(self, rollout: Rollout, t: int) -> Step:
         if rollout.hidden is not None and self.recall.hidden is not None:
             rollout.hidden[t] = self.recall.hidden
-        self.agent.frame = self.frame
+        self.agent.at(self.frame)
         action = self.agent.act(self.recall(rollout.seen[t]))
         step = self.env.step(action)
         rollout.write(t, action, step)

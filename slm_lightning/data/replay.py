@@ -158,9 +158,7 @@ class ReplayMemory:
         places = (index[..., None] + self.ahead * num_envs) % self.reward.numel()
         newest = places // num_envs == (self.head - 1) % self.steps
         stops = newest | flat["terminated"][places] | flat["truncated"][places]
-        more = (stops[..., :-1].cumsum(-1) == 0).sum(
-            -1
-        )  # rewards after the first, up to the first stop
+        more = (stops[..., :-1].cumsum(-1) == 0).sum(-1)  # rewards after the first, up to a stop
         reward = flat["reward"][places] * self.decay
         returns = chosen(self.ahead <= more[..., None], reward, 0.0).sum(-1)
         return returns, (index + more * num_envs) % self.reward.numel(), self.discounts[more]

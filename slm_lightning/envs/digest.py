@@ -30,6 +30,8 @@ class Digest:
         """The first of the steps kept that counts for each sub-environment."""
         self.kept = 0
         self.obs = self.reward = self.terminated = self.truncated = np.zeros(0)
+        self.shape = num_envs, frame_stack, 0
+        """Of observations in which frames are told apart."""
         self.factors = self.powers = np.zeros(0, dtype=np.uint64)
 
     @property
@@ -49,7 +51,7 @@ class Digest:
         if self.kept == len(self.reward):
             self._make_room(step)
         t = self.kept
-        self.obs[t] = step.next_obs.reshape(len(self.since), self.frame_stack, -1)[:, -1]
+        self.obs[t] = step.next_obs.reshape(self.shape)[:, -1]
         self.reward[t] = step.reward
         self.terminated[t] = step.terminated
         self.truncated[t] = step.truncated
@@ -64,6 +66,7 @@ class Digest:
         width = obs.size // num_envs // self.frame_stack
         bytes_shown = num_envs * width * obs.itemsize
         steps = min(max(BLOCK_BYTES // bytes_shown, 1), BLOCK_STEPS)
+        self.shape = num_envs, self.frame_stack, width
         self.obs = np.empty((steps, num_envs, width), dtype=obs.dtype)
         self.reward = np.empty((steps, num_envs))
         self.terminated, self.truncated = np.empty((2, steps, num_envs), dtype=bool)

@@ -191,7 +191,7 @@ class ActionMap:
         self.spec = _action_spec(space)
         self.convert = self._astype
         if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
-            self.convert = self._from_start
+            self.convert = self._from_start if np.any(space.start) else self._as_it_is
         if isinstance(space, spaces.Box):
             self.convert = self._into_box
             bounded = bool(np.isfinite(space.low).all() and np.isfinite(space.high).all())
@@ -199,10 +199,13 @@ class ActionMap:
             self.half = space.high / 2 - space.low / 2 if bounded else np.ones_like(space.low)
 
     def __call__(self, action: Tensor) -> np.ndarray:
-        return self.convert(action.cpu().numpy())
+        return self.convert((action if action.is_cpu else action.cpu()).numpy())
 
     def _astype(self, array: np.ndarray) -> np.ndarray:
         return array.astype(self.space.dtype)
+
+    def _as_it_is(self, array: np.ndarray) -> np.ndarray:
+        return array
 
     def _from_start(self, array: np.ndarray) -> np.ndarray:
         return array + self.space.start  # type: ignore[attr-defined]

@@ -22,8 +22,9 @@ def random_action(
         return torch.rand(num_envs, *action.shape, device=device) * 2 - 1
     if action.kind == "multi_binary":
         return torch.randint(2, (num_envs, *action.shape), device=device)
-    draws = [torch.randint(n, (num_envs,), device=device) for n in action.sizes]
-    return draws[0] if action.kind == "discrete" else torch.stack(draws, -1)
+    if action.kind == "discrete":
+        return torch.randint(action.sizes[0], (num_envs,), device=device)
+    return torch.stack([torch.randint(n, (num_envs,), device=device) for n in action.sizes], -1)
 
 
 def epsilon_greedy(

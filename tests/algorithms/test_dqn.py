@@ -139,9 +139,8 @@ class TestActing:
     def shares(self, **keys) -> list[float]:
         agent = make_agent("DQN", **({"action_policy": "default", "explore_var_spec": None} | keys))
         torch.manual_seed(0)
-        return (
-            agent.choose_by_value(lambda _: self.Q, torch.zeros(4000, 4)).bincount(minlength=3) / 4000
-        ).tolist()
+        chosen = agent.choose_by_value(lambda _: self.Q, torch.zeros(4000, 4))
+        return (chosen.bincount(minlength=3) / 4000).tolist()
 
     def test_epsilon_greedy_draws_for_each_sub_environment(self):
         keys = {"action_policy": "epsilon_greedy", "explore_var_spec": {"start_val": 0.3}}
