@@ -251,7 +251,12 @@ class Keys:
         key = (0, self.session, int(stream), *index)
         if self.worker and stream is not Stream.INIT:
             key += (self.worker,)
-        return int(np.random.SeedSequence(self.seed, spawn_key=key).generate_state(1)[0] >> 1)
+        words: Any = (self.seed, 0, 0, 0, *key)  # what NumPy makes of them, in twice the time
+        if max(words) < 2**32:
+            sequence = np.random.SeedSequence(np.array(words, dtype=np.uint32))
+        else:
+            sequence = np.random.SeedSequence(self.seed, spawn_key=key)
+        return int(sequence.generate_state(1)[0]) >> 1
 
     def seed_generators(self, stream: Stream, *index: int) -> None:
         """Restarts the global generators of torch, NumPy and Python from the key."""

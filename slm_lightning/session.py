@@ -90,16 +90,16 @@ class Session(LightningModule):
         """One round of learning."""
         if isinstance(batch, Batch):
             assert batch.version == self.version, "an on-policy rollout of an older policy"
+        agent, data = self.agent, self.data
         for schedule in self.lr_schedules:
-            schedule.step(self.data.round_start)
-        self.agent.frame, self.agent.round_start = self.data.frame, self.data.round_start
+            schedule.step(data.round_start)
+        agent.at(data.frame, data.round_start)
         with self.updates.autocast():
-            self.info = self.agent.learn(batch, self.optimize)
+            info = agent.learn(batch, self.optimize)
         drawn = batch if isinstance(batch, Sample) else batch.past
-        if drawn is not None and self.data.memory is not None and "td_error" in self.info:
-            self.data.memory.feedback(drawn.place, self.info.pop("td_error"))
-        if self.workers.size > 1:
-            self.info = self.agreement.reach(self.info)
+        if drawn is not None and data.memory is not None and "td_error" in info:
+            data.memory.feedback(drawn.place, info.pop("td_error"))
+        self.info = info if self.workers.size == 1 else self.agreement.reach(info)
         self.version += 1
 
     def optimize(self, names: tuple[str, ...] | str, loss_fn: Loss, *tensors: Any) -> Info:

@@ -31,6 +31,15 @@ def test_seeds_are_the_same_on_every_machine():
     assert Keys(7, 2).seed_for(Stream.ENV, 3, 4) == 1_908_694_480
 
 
+@pytest.mark.parametrize("seed", [0, 5, 2**32 - 1, 2**32, 2**63 - 1])
+@pytest.mark.parametrize("index", [(), (3,), (2**32 - 1, 0), (1, 2**40)])
+@pytest.mark.parametrize("worker", [0, 2])
+def test_seeds_are_those_of_numpy_for_the_same_key(seed, index, worker):
+    key = (0, 4, int(Stream.BLOCK), *index, *([worker] if worker else []))
+    expected = np.random.SeedSequence(seed, spawn_key=key).generate_state(1)[0] >> 1
+    assert Keys(seed, 4, worker).seed_for(Stream.BLOCK, *index) == expected
+
+
 def test_seed_generators_restarts_all_of_them():
     def draw() -> tuple[float, float, float]:
         return random.random(), np.random.rand(), torch.rand(()).item()

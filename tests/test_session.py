@@ -81,8 +81,8 @@ SPECS = [
     make_spec("PPO", {"name": "Pendulum-v1"} | FULL_ENV, FULL_NET | {"shared": True}),
     make_spec("ActorCritic", "Pendulum-v1", {"log_std_init": 0.0}),
     make_spec(
-        {"name": "Reinforce", "training_frequency": 4},  # episodes, which make a block
-        {"name": "CartPole-v1", "num_envs": 1, "max_frame": 600},
+        {"name": "Reinforce", "training_frequency": 8},  # episodes, which make a block
+        {"name": "CartPole-v1", "num_envs": 1, "max_frame": 1200},
         memory="OnPolicyReplay",
     ),
 ]

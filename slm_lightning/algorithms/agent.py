@@ -116,9 +116,11 @@ class Agent(nn.Module):
     def frame(self, frame: int) -> None:
         self.at(frame)
 
-    def at(self, frame: int) -> None:
-        """Sets ``frame`` without what a module does wherever it is given something."""
+    def at(self, frame: int, round_start: int | None = None) -> None:
+        """Sets ``frame``, and ``round_start``, and spares what a module does with all it is given."""
         self.__dict__["_frame"] = frame
+        if round_start is not None:
+            self.__dict__["round_start"] = round_start
         if self.action_policy == "boltzmann":
             self.boltzmann.fill_(value_at(self.explore_var_spec, frame, 1.0))
 

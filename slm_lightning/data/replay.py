@@ -65,6 +65,8 @@ class ReplayMemory:
         ahead = torch.arange(params.num_step_returns, device=device)
         self.ahead, self.decay = array(ahead), array(gamma**ahead)
         self.discounts = array(gamma ** (ahead + 1))
+        self.equal = torch.ones(0)
+        """The weights of a uniform draw."""
         self.recorded = RECORDED + (("hidden", "ended") if hidden_size else ())
         columns = self._columns()
         self.arrays = {name: array(column) for name, column in columns.items()}
@@ -116,10 +118,15 @@ class ReplayMemory:
     def _draw(self, minibatches: int) -> Tensor:
         shape = (minibatches, self.params.batch_size)
         drawn = torch.randint(len(self), shape, device=self.reward.device)
-        return drawn.add_(self.tail * self.num_envs).remainder_(self.reward.numel())
+        places = array(drawn)
+        places += self.tail * self.num_envs
+        places %= self.reward.numel()
+        return drawn
 
     def _weight(self, index: Tensor, progress: float) -> Tensor:
-        return torch.ones(index.shape, device=index.device)
+        if self.equal.shape != index.shape:
+            self.equal = torch.ones(index.shape, device=index.device)
+        return self.equal
 
     def _combine(self, index: Tensor) -> None:
         """The newest transitions take the last places of one minibatch ``index [B]``."""

@@ -21,7 +21,7 @@ from slm_lightning.data.workers import Workers
 from slm_lightning.errors import IntegrityError
 from slm_lightning.spec.model import Spec
 
-TOGETHER = 32
+TOGETHER = 64
 """Frames up to which rounds come together: to Lightning, a batch costs as much as a short round."""
 KEPT_MEMORY = 64 * 2**20
 """Bytes of a replay memory that a session which is done keeps, to be extended."""

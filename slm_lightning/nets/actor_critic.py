@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from slm_lightning.core import EnvInfo, Seen
 from slm_lightning.errors import SpecError
+from slm_lightning.nets.layers import Whole
 from slm_lightning.nets.masks import masked, without_mask
 from slm_lightning.nets.net import Learner, Net
 from slm_lightning.nets.recurrent import RecurrentNet
@@ -14,7 +15,7 @@ from slm_lightning.rl.distributions import Argmax, Distribution, Normal, distrib
 from slm_lightning.spec.model import NetParams
 
 
-class Policy(nn.Module):
+class Policy(Whole):
     """π(·|s). With ``log_std_init`` a Gaussian's log σ is a parameter, the same in every state.
 
     Args: ``extra_heads``: sizes of a critic's heads on the same body, returned beside the distribution.
@@ -55,7 +56,7 @@ class Policy(nn.Module):
         return Learner(list(self.parameters()), self.net.params)
 
 
-class ActorCriticNet(nn.Module):
+class ActorCriticNet(Whole):
     """π(·|s) and V(s), on one shared body or on two separate nets (``agent.net.shared``)."""
 
     def __init__(self, net: NetParams, env: EnvInfo, pdtype: str = "default"):

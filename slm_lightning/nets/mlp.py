@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from slm_lightning.errors import Problem
 from slm_lightning.nets.init import activation
-from slm_lightning.nets.layers import Layers
+from slm_lightning.nets.layers import Layers, Whole
 from slm_lightning.nets.norms import BatchRenorm1d, WeightNormLinear
 from slm_lightning.spec.model import Count, NetParams
 
 
-class MLPNet(nn.Module):
+class MLPNet(Whole):
     """``obs [B, *obs_shape] -> features [B, out_features]``; observations are flattened."""
 
     class Params(NetParams):

@@ -16,7 +16,7 @@ from slm_lightning.nets.arc import TorchArcNet
 from slm_lightning.nets.conv import ConvNet
 from slm_lightning.nets.dueling import DuelingConvNet, DuelingHead, DuelingMLPNet
 from slm_lightning.nets.init import activation, initialise
-from slm_lightning.nets.layers import applied
+from slm_lightning.nets.layers import Whole, applied
 from slm_lightning.nets.mlp import MLPNet
 from slm_lightning.nets.recurrent import RecurrentNet
 from slm_lightning.spec.checks import BYTES_PER_WEIGHT, too_large
@@ -47,7 +47,7 @@ class Learner(NamedTuple):
     net: NetParams
 
 
-class Net(nn.Module):
+class Net(Whole):
     """``obs [B, *obs_shape] -> ([B, heads_0], [B, heads_1], …)``.
 
     Args: ``gains``: of the initialiser of each head, by default ``init_std``; None is the hidden

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from slm_lightning.core import EnvInfo, Seen
+from slm_lightning.nets.layers import Whole
 from slm_lightning.nets.masks import masked, without_mask
 from slm_lightning.nets.net import Learner, Net
 from slm_lightning.spec.model import NetParams
 
 
-class QNet(nn.Module):
+class QNet(Whole):
     """``Q(s, ·) [B, A]`` for ``obs [B, *obs_shape]``; FORBIDDEN for actions that are not allowed.
 
     Args: ``outputs``: of the net, for each action.

@@ -63,15 +63,15 @@ class Learned(Callback):
 def short_rounds(name: str, log_frequency: int, callbacks: Sequence[Callback] = ()) -> Run:
     """Rounds of 16 frames (DQN: of 4)."""
     algorithm = {"name": name, **({"time_horizon": 8} if name == "PPO" else {})}
-    spec = make_spec(algorithm, {"name": "CartPole-v1", "num_envs": 2, "max_frame": 112})
+    spec = make_spec(algorithm, {"name": "CartPole-v1", "num_envs": 2, "max_frame": 224})
     meta = spec.meta.model_copy(update={"log_frequency": log_frequency})
     return train(spec.model_copy(update={"meta": meta}), callbacks=callbacks)
 
 
 def test_short_rounds_come_together_until_a_row_is_due():
     learned = Learned()
-    short_rounds("PPO", 48, [learned])
-    assert learned.rounds == [2, 3, 5, 6, 7]  # a row is due after rounds 3 and 6
+    short_rounds("PPO", 96, [learned])
+    assert learned.rounds == [4, 6, 10, 12, 14]  # a row is due after rounds 6 and 12
 
 
 @pytest.mark.parametrize("name", ["PPO", "DQN"])

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from slm_lightning.nets.layers import PLAIN, Layers
+from slm_lightning.nets.layers import PLAIN, Layers, Whole
 
 
 def layers(kind: type[nn.Sequential]) -> nn.Sequential:
@@ -60,3 +60,24 @@ def test_a_normed_layer_is_not_plain(rng):
     nn.utils.parametrizations.spectral_norm(net[0])
     assert type(net[0]) not in PLAIN
     assert not torch.allclose(net(x), plain)
+
+
+def test_parts_that_are_found_quickly_are_parts_like_any_other(rng):
+    class Pair(Whole):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(4, 4), nn.Linear(4, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.second(self.first(x))
+
+    x, pair = torch.randn(2, 4, generator=rng), Pair()
+    assert [name for name, _ in pair.named_parameters()] == [
+        *("first.weight", "first.bias", "second.weight", "second.bias")
+    ]
+    before, other = pair(x), copy.deepcopy(pair)
+    assert other.first is other._modules["first"] is not pair.first
+    pair.second = nn.Linear(4, 3)
+    assert pair(x).shape == (2, 3) and torch.equal(other(x), before)
+    other.load_state_dict({key: torch.zeros_like(value) for key, value in other.state_dict().items()})
+    assert not other(x).any()
