@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slm_lightning.data import collector
 from slm_lightning.data.collector import Episode, EpisodeTracker
 
 CPU = torch.device("cpu")
@@ -51,14 +52,24 @@ def test_it_equals_a_naive_loop_over_several_rollouts(parts):
     assert tracker.length.tolist() == naive.length
 
 
-def test_by_hand():
+@pytest.mark.parametrize("on_host", [True, False])
+def test_by_hand(on_host, monkeypatch):
+    """Elsewhere than in host memory all is reckoned by tensors."""
     tracker = EpisodeTracker(2, CPU)
     reward = np.float32([[1.0, 10.0], [2.0, 20.0], [4.0, 40.0]])
     done = np.array([[False, False], [True, False], [False, True]])
+    if not on_host:
+        monkeypatch.setattr(collector, "array", lambda x: x)
+        reward, done = torch.from_numpy(reward), torch.from_numpy(done)
     # frames are counted over both: 2 a step
     assert tracker.update(reward, done, 100) == [Episode(104, 3.0, 2), Episode(106, 70.0, 3)]
     # the third reward of the first sub-environment is carried over
     assert tracker.update(reward, done, 106) == [Episode(110, 7.0, 3), Episode(112, 70.0, 3)]
+    # two episodes of one sub-environment in one rollout, and none
+    rows = [(114, 5.0, 2), (114, 10.0, 1), (116, 2.0, 1), (116, 20.0, 1)]
+    assert tracker.update(reward[:2], done[:2] | True, 112) == [Episode(*row) for row in rows]
+    assert tracker.update(reward, done & False, 116) == []
+    assert (tracker.ret.tolist(), tracker.length.tolist()) == ([7.0, 70.0], [3, 3])
 
 
 def test_a_long_episode_loses_no_precision():
