@@ -81,6 +81,7 @@ class Session(LightningModule):
             self.agreement = Agreement(self.workers, self.agent, self.normalizers)
 
     def training_step(self, batch: Iterable[Batch | Sample], batch_idx: int) -> None:
+        self.updates.look_again()
         for experience in batch:
             self.learn(experience)
             if not math.isfinite(self.info.get("loss", 0.0)):  # told while it is the latest

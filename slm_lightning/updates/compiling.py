@@ -77,12 +77,15 @@ def as_graph(function: FunctionType, device: torch.device) -> Callable[..., Any]
     prepare()
     code = function.__code__.replace()
     function = FunctionType(code, function.__globals__, closure=function.__closure__)
+    from slm_lightning.updates.backend import compiled
+
     options: dict[str, Any] = {}
     if device.type == "cpu":
         from slm_lightning.updates.products import Products
 
         options = {"cpp_wrapper": True, "post_grad_custom_post_pass": Products()}
-    return torch.compile(function, fullgraph=True, dynamic=False, options=options)
+    backend = functools.partial(compiled, options=options)
+    return torch.compile(function, backend=backend, fullgraph=True, dynamic=False)
 
 
 @contextlib.contextmanager

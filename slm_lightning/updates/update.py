@@ -14,6 +14,7 @@ from slm_lightning.data.workers import Workers
 from slm_lightning.errors import MissingError
 from slm_lightning.nets.net import Learner
 from slm_lightning.updates.compiling import as_graph, troubles, uncollected
+from slm_lightning.updates.graph import Graph
 from slm_lightning.updates.heap import keep_freed
 from slm_lightning.updates.stepper import Stepper
 
@@ -45,7 +46,7 @@ class Updates:
         self.mixed = precision == "bf16-mixed"
         devices = (stepper.vectors[0].device.type for stepper in self.steppers.values())
         self.device_type = next(devices, "cpu")
-        self.graphs: dict[tuple[tuple[str, ...], Loss], Callable[..., Info]] = {}
+        self.graphs: dict[tuple[tuple[str, ...], Loss], Graph] = {}
 
     def __call__(self, names: tuple[str, ...], loss_fn: Loss, *tensors: Any) -> Info:
         """Raises MissingError where the update cannot be compiled on this machine."""
@@ -63,10 +64,15 @@ class Updates:
     def _first(self, names: tuple[str, ...], loss_fn: Loss, tensors: tuple) -> Info:
         device = self.steppers[names[0]].vectors[0].device
         with uncollected():
-            graph = as_graph(lambda *tensors: self.update(names, loss_fn, *tensors), device)  # type: ignore[arg-type]
+            graph = Graph(as_graph(lambda *tensors: self.update(names, loss_fn, *tensors), device))  # type: ignore[arg-type]
             info = graph(*tensors)
         self.graphs[names, loss_fn] = graph
         return info
+
+    def look_again(self) -> None:
+        """To be called where more may have changed than the contents of tensors."""
+        for graph in self.graphs.values():
+            graph.look_again()
 
     def autocast(self) -> AbstractContextManager[Any]:
         """In which nets compute as ``meta.precision`` says. No cast of a weight is kept: where one such

@@ -1,0 +1,160 @@
+"""A compiled update, called by the shortest way."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from slm_lightning.algorithms.agent import Info
+
+
+class Graph:
+    """``compiled``, which ``torch.compile`` made of an update, as a function of the same tensors.
+
+    Before each call Dynamo asks whether all that it traced is still so, and AOTAutograd makes the
+    parameters anew that are views of one vector. For a small net that takes as long as its arithmetic.
+    A call like an earlier one therefore goes straight to the code, with the state that it had then and
+    the tensors that it is given. What a call does not show, as the modes of modules and which tensors
+    are theirs, must not change meanwhile; wherever it may have, ``look_again``.
+    """
+
+    def __init__(self, compiled: Callable[..., Info]):
+        self.compiled = compiled
+        self.code: Callable[..., Any] | None = None
+        """What the latest call came to that Dynamo looked at."""
+        self.ways: list[Way] = []
+
+    def __call__(self, *tensors: Any) -> Info:
+        given = flat(tensors, [torch.is_grad_enabled(), torch._C._is_any_autocast_enabled()])
+        for way in self.ways:
+            if way.fits(given):
+                return way(given)
+        with overheard() as calls:
+            info = self.compiled(*tensors)
+        code = calls[0].code if len(calls) == 1 else None
+        if code is not None and code is self.code:  # nothing was traced anew: it has settled
+            self.ways += straight(calls[0], given, info)
+        self.code = code
+        return info
+
+    def look_again(self) -> None:
+        """Lets Dynamo look at the next call, whatever it is like."""
+        self.ways.clear()
+
+
+class Call(NamedTuple):
+    """A call of compiled code."""
+
+    code: Any
+    """``torch._inductor.output_code.CompiledFxGraph``"""
+    inputs: list[Any]
+    outputs: Sequence[Any]
+
+
+@dataclass(frozen=True)
+class Way:
+    """How calls of one kind are made. A place is where something lies in a list."""
+
+    run: Callable[[list[Any]], Sequence[Tensor]]
+    inputs: list[Any]
+    places: list[tuple[int, int]]
+    """Of inputs that are handed over: among the inputs, among what is given."""
+    given: list[Any]
+    twins: list[tuple[int, int]]
+    """Places at which the same tensor was given twice, which is one input."""
+    results: dict[str, int]
+    """Places of metrics among the outputs."""
+
+    def fits(self, given: list[Any]) -> bool:
+        """Whether a call with ``given`` is one of these."""
+        return (
+            len(given) == len(self.given)
+            and all(map(alike, given, self.given))
+            and all(given[i] is given[j] for i, j in self.twins)
+        )
+
+    def __call__(self, given: list[Any]) -> Info:
+        inputs = self.inputs.copy()  # a call empties the list
+        for place, source in self.places:
+            inputs[place] = given[source]
+        with torch.no_grad(), torch._C._DisableAutocast():  # the code has its casts in it
+            outputs = self.run(inputs)
+        return {key: outputs[place] for key, place in self.results.items()}
+
+
+def straight(call: Call, given: list[Any], info: Info) -> list[Way]:
+    """The way that ``call`` went from ``given`` to ``info``; none where more happened than its code
+    says, or where what is given is written to or shares memory with the state."""
+    first: dict[int, int] = {}
+    twins = [(first.setdefault(id(x), i), i) for i, x in enumerate(given) if isinstance(x, Tensor)]
+    places = [(i, first[id(x)]) for i, x in enumerate(call.inputs) if id(x) in first]
+    handed = {place for place, _ in places}
+    memory = {x.untyped_storage().data_ptr() for x in given if isinstance(x, Tensor)}
+    state = [x for i, x in enumerate(call.inputs) if i not in handed]
+    outputs = {location(x): i for i, x in enumerate(call.outputs)}
+    if (
+        any(not isinstance(x, Tensor) or x.untyped_storage().data_ptr() in memory for x in state)
+        or any(isinstance(x, torch.nn.Parameter) for x in given)
+        or handed & set(call.code.mutated_input_idxs)
+        or outputs.keys() != {location(x) for x in info.values()}
+    ):
+        return []
+    inputs = [None if i in handed else x for i, x in enumerate(call.inputs)]
+    results = {key: outputs[location(x)] for key, x in info.items()}
+    twins = [(i, j) for i, j in twins if i != j]
+    return [Way(call.code.current_callable, inputs, places, given, twins, results)]
+
+
+def flat(values: tuple[Any, ...], into: list[Any]) -> list[Any]:
+    """``values`` in one list, in which tuples are told by their types and lengths."""
+    for value in values:
+        if isinstance(value, tuple):
+            into += (type(value), len(value))
+            flat(value, into)
+        else:
+            into.append(value)
+    return into
+
+
+def alike(x: Any, y: Any) -> bool:
+    """Whether a graph made for ``y`` is one for ``x``."""
+    return x is y or (
+        isinstance(x, Tensor)
+        and type(x) is type(y)
+        and x.shape == y.shape
+        and x.dtype == y.dtype
+        and x.stride() == y.stride()
+        and x.device == y.device
+        and x.requires_grad == y.requires_grad
+    )
+
+
+def location(x: Any) -> tuple[Any, ...]:
+    """What two names of one tensor have in common."""
+    return (x.data_ptr(), x.shape, x.stride(), x.dtype) if isinstance(x, Tensor) else (id(x),)
+
+
+@contextlib.contextmanager
+def overheard() -> Iterator[list[Call]]:
+    """The calls of compiled code that are made meanwhile."""
+    from torch._inductor.output_code import CompiledFxGraph
+
+    calls: list[Call] = []
+    plain = CompiledFxGraph.__call__
+
+    def listening(self: CompiledFxGraph, inputs: Sequence[Any]) -> Any:
+        given = list(inputs)
+        outputs = plain(self, inputs)
+        calls.append(Call(self, given, outputs))
+        return outputs
+
+    CompiledFxGraph.__call__ = listening  # type: ignore[method-assign]
+    try:
+        yield calls
+    finally:
+        CompiledFxGraph.__call__ = plain  # type: ignore[method-assign]
