@@ -12,17 +12,14 @@ from torch.nn import Parameter
 
 
 def compiled(traced: fx.GraphModule, inputs: list[Any], options: dict[str, Any]) -> Callable[..., Any]:
-    """``traced`` by TorchInductor with ``options``. Parameters that are parts of a vector among the
-    ``inputs`` are none of their own any more: AOTAutograd would copy what a graph writes to inputs that
-    share memory, and make the views anew, in every call."""
+    """``traced`` by TorchInductor with ``options``. Parameters that are parts of a vector which the
+    graph has too are inputs no more: of inputs that share memory AOTAutograd would copy what is written
+    to them, and make the views anew, in every call."""
     nodes = traced.graph.find_nodes(op="placeholder")
-    vectors = {
-        start(value): node
-        for node, value in zip(nodes, inputs, strict=True)
-        if isinstance(value, Parameter) and is_whole(value)
-    }
+    given = dict(zip(nodes, inputs, strict=True))
+    vectors = whole(given | held(traced))
     kept = []
-    for node, value in zip(nodes, inputs, strict=True):
+    for node, value in given.items():
         vector = vectors.get(start(value)) if isinstance(value, Parameter) else None
         if vector is None or vector is node:
             kept.append(value)
@@ -35,14 +32,26 @@ def compiled(traced: fx.GraphModule, inputs: list[Any], options: dict[str, Any])
     return graph
 
 
+def held(traced: fx.GraphModule) -> dict[fx.Node, Any]:
+    """What the graph holds itself, as all that an optimizer has once it has made a step."""
+    nodes = traced.graph.find_nodes(op="get_attr")
+    return {node: getattr(traced, str(node.target)) for node in nodes}
+
+
+def whole(values: dict[fx.Node, Any]) -> dict[int, fx.Node]:
+    """The vectors of parameters that are all there is in their memory, by where it begins."""
+    return {
+        start(value): node
+        for node, value in values.items()
+        if isinstance(value, Parameter)
+        and value.dim() == 1
+        and value.nbytes == value.untyped_storage().nbytes()
+    }
+
+
 def start(value: Tensor) -> int:
     """Where the memory begins in which ``value`` lies."""
     return value.untyped_storage().data_ptr()
-
-
-def is_whole(value: Tensor) -> bool:
-    """Whether ``value`` is a vector, and all that there is in its memory."""
-    return value.dim() == 1 and value.nbytes == value.untyped_storage().nbytes()
 
 
 def body(graph: fx.Graph) -> fx.Node:
@@ -51,9 +60,10 @@ def body(graph: fx.Graph) -> fx.Node:
 
 
 def part(graph: fx.Graph, vector: fx.Node, node: fx.Node, value: Parameter) -> fx.Node:
-    """The parameter ``value``, an input so far, as a leaf that is part of ``vector``."""
+    """The parameter ``value``, the input ``node`` so far, as a leaf that is part of ``vector``."""
     layout = tuple(value.shape), value.stride(), value.storage_offset()
-    apart = graph.call_method("detach", (vector,))
+    first = vector if vector.op == "placeholder" else graph.node_copy(vector)
+    apart = graph.call_method("detach", (first,))
     apart.meta["example_value"] = vector.meta["example_value"]
     view = graph.call_method("as_strided", (apart, *layout))
     leaf = graph.call_method("requires_grad_", (view, value.requires_grad))

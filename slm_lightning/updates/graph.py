@@ -97,17 +97,20 @@ def straight(call: Call, given: list[Any], info: Info) -> list[Way]:
     memory = {x.untyped_storage().data_ptr() for x in given if isinstance(x, Tensor)}
     state = [x for i, x in enumerate(call.inputs) if i not in handed]
     outputs = {location(x): i for i, x in enumerate(call.outputs)}
+    results = {key: location(x) for key, x in info.items()}
+    unread = outputs.keys() - {*results.values(), *map(location, state)}
     if (
         any(not isinstance(x, Tensor) or x.untyped_storage().data_ptr() in memory for x in state)
         or any(isinstance(x, torch.nn.Parameter) for x in given)
         or handed & set(call.code.mutated_input_idxs)
-        or outputs.keys() != {location(x) for x in info.values()}
+        or unread
+        or not outputs.keys() >= {*results.values()}
     ):
         return []
     inputs = [None if i in handed else x for i, x in enumerate(call.inputs)]
-    results = {key: outputs[location(x)] for key, x in info.items()}
     twins = [(i, j) for i, j in twins if i != j]
-    return [Way(call.code.current_callable, inputs, places, given, twins, results)]
+    found = {key: outputs[at] for key, at in results.items()}
+    return [Way(call.code.current_callable, inputs, places, given, twins, found)]
 
 
 def flat(values: tuple[Any, ...], into: list[Any]) -> list[Any]:
