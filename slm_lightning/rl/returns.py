@@ -18,11 +18,17 @@ from slm_lightning.core import Batch
 
 
 def discounted_sum(x: Tensor, decay: Tensor) -> Tensor:
-    """Backward linear recursion ``y_t = x_t + decay_t * y_{t+1}`` with ``y_T = 0``; all ``[T, N]``."""
-    y = torch.empty_like(x)
-    last = torch.zeros_like(x[0])
-    for x_t, decay_t, y_t in zip(reversed(x.unbind()), reversed(decay.unbind()), reversed(y.unbind())):
-        last = torch.addcmul(x_t, decay_t, last, out=y_t)
+    """Backward linear recursion ``y_t = x_t + decay_t * y_{t+1}`` with ``y_T = 0``; all ``[T, N]``.
+
+    By doubling: once ``y_t`` is the sum over 2^k steps, it is that over 2^(k+1) with what stands 2^k
+    steps later, so that few large operations do what T small ones would.
+    """
+    y, decay = x.clone(), decay.clone()
+    reach = 1
+    while reach < len(y):
+        y[:-reach] = torch.addcmul(y[:-reach], decay[:-reach], y[reach:])
+        decay[:-reach] = decay[:-reach] * decay[reach:]
+        reach *= 2
     return y
 
 

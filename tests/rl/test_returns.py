@@ -44,6 +44,17 @@ def test_discounted_sum_by_hand():
     assert_close(y, column([2.15, 2.3, 3.0]))
 
 
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 5, 31, 32, 33, 300])
+def test_discounted_sum_is_that_of_one_step_after_the_other(steps, rng):
+    x, decay = (torch.rand(steps, 3, generator=rng, dtype=torch.float64) for _ in range(2))
+    decay[torch.rand(steps, 3, generator=rng) < 0.1] = 0.0
+    given, expected, y = (x.clone(), decay.clone()), [], torch.zeros(3, dtype=torch.float64)
+    for t in reversed(range(steps)):
+        expected.insert(0, y := x[t] + decay[t] * y)
+    assert_close(discounted_sum(x, decay), torch.stack(expected))
+    assert torch.equal(x, given[0]) and torch.equal(decay, given[1])
+
+
 # γ = 0.5. The last step always bootstraps: R_3 = 4 + 0.5 * 400 = 204, R_2 = 3 + 0.5 * 204 = 105.
 @pytest.mark.parametrize(
     ("second", "expected"),
