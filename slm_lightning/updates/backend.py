@@ -21,11 +21,11 @@ def compiled(traced: fx.GraphModule, inputs: list[Any], options: dict[str, Any])
     kept = []
     for node, value in given.items():
         vector = vectors.get(start(value)) if isinstance(value, Parameter) else None
-        if vector is None or vector is node:
+        if vector is None or vector is node or not value.is_contiguous():
             kept.append(value)
         else:
             with traced.graph.inserting_before(body(traced.graph)):
-                node.replace_all_uses_with(part(traced.graph, vector, node, value))
+                node.replace_all_uses_with(part(traced.graph, vector, value))
             traced.graph.erase_node(node)  # with it goes the input: Dynamo hands over what there are
     traced.recompile()
     graph: Any = compile_fx(traced, kept, config_patches=options)
@@ -59,13 +59,15 @@ def body(graph: fx.Graph) -> fx.Node:
     return next(node for node in graph.nodes if node.op != "placeholder")
 
 
-def part(graph: fx.Graph, vector: fx.Node, node: fx.Node, value: Parameter) -> fx.Node:
-    """The parameter ``value``, the input ``node`` so far, as a leaf that is part of ``vector``."""
-    layout = tuple(value.shape), value.stride(), value.storage_offset()
-    first = vector if vector.op == "placeholder" else graph.node_copy(vector)
-    apart = graph.call_method("detach", (first,))
-    apart.meta["example_value"] = vector.meta["example_value"]
-    view = graph.call_method("as_strided", (apart, *layout))
-    leaf = graph.call_method("requires_grad_", (view, value.requires_grad))
-    view.meta["example_value"] = leaf.meta["example_value"] = node.meta["example_value"]
-    return leaf
+def part(graph: fx.Graph, vector: fx.Node, value: Parameter) -> fx.Node:
+    """The parameter ``value`` as a leaf that is part of ``vector``."""
+    whole = vector if vector.op == "placeholder" else graph.node_copy(vector)
+    flat = call(graph, call(graph, whole, "detach"), "narrow", 0, value.storage_offset(), value.numel())
+    return call(graph, call(graph, flat, "view", value.shape), "requires_grad_", value.requires_grad)
+
+
+def call(graph: fx.Graph, node: fx.Node, method: str, *args: Any) -> fx.Node:
+    """A call of a method of ``node``, which knows what it gives."""
+    made = graph.call_method(method, (node, *args))
+    made.meta["example_value"] = getattr(node.meta["example_value"], method)(*args)
+    return made

@@ -94,6 +94,7 @@ def test_what_is_alike_goes_straight_and_comes_to_the_same_numbers(looks):
     assert_equal(straight.layers.state_dict(), asked.layers.state_dict())
 
 
+@pytest.mark.slow
 def test_an_optimizer_that_makes_its_state_in_the_first_step_goes_on_with_it(looks):
     plain, straight = Net(False, momentum=0.9), Net(momentum=0.9)
     for x in rows(*[16] * 8):
@@ -101,6 +102,7 @@ def test_an_optimizer_that_makes_its_state_in_the_first_step_goes_on_with_it(loo
     assert len(looks) <= 3
 
 
+@pytest.mark.slow
 def test_dynamo_looks_again_where_it_is_told_to():
     """The modes of modules and which tensors are theirs are nothing that a call shows."""
     net, plain = Net(), Net(False)
@@ -149,6 +151,7 @@ def test_torchs_modes_are_something_that_a_call_shows(looks):
     assert len(looks) == seen + 1
 
 
+@pytest.mark.slow
 def test_what_was_given_twice_may_be_two_another_time():
     net, plain = Net(), Net(False)
     x, one, two = rows(16)[0], torch.ones(3), torch.full((3,), 2.0)
@@ -158,6 +161,7 @@ def test_what_was_given_twice_may_be_two_another_time():
     assert net.ways
 
 
+@pytest.mark.slow
 def test_what_writes_to_what_it_is_given_never_goes_straight():
     net, weight = Net(), torch.zeros(3)
     for call in range(1, 5):
@@ -166,6 +170,7 @@ def test_what_writes_to_what_it_is_given_never_goes_straight():
     assert not net.ways
 
 
+@pytest.mark.slow
 def test_a_parameter_that_is_given_never_goes_straight():
     net = Net()
     for x in rows(16, 16, 16):
