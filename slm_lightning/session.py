@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from lightning import LightningModule
 from torch.optim import Optimizer
 
 from slm_lightning.algorithms import algorithms
-from slm_lightning.algorithms.agent import Agent, Info
+from slm_lightning.algorithms.agent import Agent, Info, Step
 from slm_lightning.core import Batch, EnvInfo, Keys, Sample, Stream
 from slm_lightning.data.rollout_data import RolloutData
 from slm_lightning.data.workers import Agreement, Workers
@@ -103,11 +103,14 @@ class Session(LightningModule):
         self.info = info if self.workers.size == 1 else self.agreement.reach(info)
         self.version += 1
 
-    def optimize(self, names: tuple[str, ...] | str, loss_fn: Loss, *tensors: Any) -> Info:
-        """One step of the named optimizers on ``loss_fn(*tensors) -> (loss, info)``: see Updates."""
+    def optimize(
+        self, names: tuple[str, ...] | str, loss_fn: Loss, *tensors: Any, then: Sequence[Step] = ()
+    ) -> Info:
+        """One step of the named optimizers on ``loss_fn(*tensors) -> (loss, info)``, and those that
+        follow it: see Updates."""
         names = (names,) if isinstance(names, str) else names
-        self.opt_step += len(names)
-        return self.updates(names, loss_fn, *tensors)
+        self.opt_step += len(names) + sum(len(step[0]) for step in then)
+        return self.updates(names, loss_fn, *tensors, then=then)
 
     def learning_rate(self) -> float:
         """The mean learning rate over the optimizers."""

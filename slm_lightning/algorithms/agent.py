@@ -18,12 +18,16 @@ from slm_lightning.rl.schedules import value_at
 from slm_lightning.spec.model import AgentSpec, AlgorithmParams, NetParams, ScheduleSpec
 
 Info = dict[str, Tensor]
+Step = tuple[Any, ...]
+"""``(names, loss_fn, *tensors)``: one step of the named optimizers on ``loss_fn(*tensors) -> (loss,
+info)``. Where there are no names nothing is stepped: ``loss_fn(*tensors)`` changes nets, without
+gradients."""
 Optimize = Callable[..., Info]
-"""``optimize(names, loss_fn, *tensors) -> info``: one step of the named optimizers on
-``loss_fn(*tensors) -> (loss, info)``. An algorithm hands over the whole update as a function of its
-tensors, not a loss, so that forward, backward, clip and step can become one graph. Other parameters get
-no gradient. A number that changes over training is a tensor to it: as anything else it would be a
-constant of the graph."""
+"""``optimize(names, loss_fn, *tensors, then=steps) -> info``: a step, and those that follow it, each on
+what the one before has left. An algorithm hands over the whole update as functions of their tensors,
+not a loss, so that forward, backward, clip and step can become one graph. Other parameters get no
+gradient. A number that changes over training is a tensor to it: as anything else it would be a constant
+of the graph."""
 
 
 class Agent(nn.Module):
@@ -164,7 +168,8 @@ class Agent(nn.Module):
 
 
 def mean_info(infos: Sequence[Info]) -> Info:
-    """The mean of each metric over the updates of a round."""
+    """The mean of each metric over those updates of a round that have it."""
     if len(infos) == 1:
         return infos[0]
-    return {key: torch.stack([info[key] for info in infos]).mean() for key in infos[0]}
+    keys = dict.fromkeys(key for info in infos for key in info)
+    return {key: torch.stack([info[key] for info in infos if key in info]).mean() for key in keys}

@@ -18,7 +18,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from slm_lightning.algorithms.agent import Info, Optimize
+from slm_lightning.algorithms.agent import Info
 from slm_lightning.algorithms.sac import MaximumEntropy
 from slm_lightning.core import Sample
 from slm_lightning.nets.norms import batch_statistics
@@ -29,11 +29,7 @@ class CrossQ(MaximumEntropy):
 
     actions = frozenset({"discrete", "continuous"})
 
-    def update_critics(self, batch: Sample, optimize: Optimize) -> Info:
-        return optimize(self.critics.optimizers, self.loss, batch, self.alpha)
-
     def loss(self, batch: Sample, alpha: Tensor) -> tuple[Tensor, Info]:
-        """``Σ_i mean w · loss(Q_θi(s, a), y)``. Rows ``[B, …]``."""
         with torch.no_grad():
             next_inputs, log_prob = self.draw(batch.next_obs)
         inputs = self.asked(batch.obs, batch.action)

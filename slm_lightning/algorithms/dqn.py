@@ -97,7 +97,7 @@ class DQN(VanillaDQN):
         self.target = TargetNet(self.q, net, env.num_envs)
 
     def learn(self, batch: Sample, optimize: Optimize) -> Info:
-        self.target.follow(self.q, self.round_start, self.frame, self.workers)
+        self.target.follow(self.round_start, self.frame, self.workers)
         return super().learn(batch, optimize)
 
     def next_value(self, next_obs: Seen) -> Tensor:

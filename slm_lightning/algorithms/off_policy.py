@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Self, cast
 
 import torch
 from torch import Tensor
 
-from slm_lightning.algorithms.agent import Agent, Info, Optimize, mean_info
+from slm_lightning.algorithms.agent import Agent, Info, Optimize, Step, mean_info
 from slm_lightning.core import EnvInfo, Sample
 from slm_lightning.nets.critic import TwinCritics
 from slm_lightning.nets.net import Learner, regression_loss
+from slm_lightning.nets.target import TargetNet
 from slm_lightning.rl.exploration import random_action
 from slm_lightning.spec.model import (
     AgentSpec,
@@ -24,7 +26,7 @@ from slm_lightning.spec.model import (
 
 class OffPolicyActorCritic(Agent, ABC):
     """Acts at random before ``training_start_step``. Then each minibatch updates the critics, and every
-    ``policy_delay``-th of all also the policy and the target nets.
+    ``policy_delay``-th of all also the policy and the target nets, all in one update.
 
     Args: ``critic_net``: the section that describes the critics. ``start``: frames of random actions,
     each worker's own.
@@ -74,28 +76,41 @@ class OffPolicyActorCritic(Agent, ABC):
         """Actions ``[N, *action.shape]`` once learning has begun."""
 
     def learn(self, batch: Sample, optimize: Optimize) -> Info:
-        critic_infos, policy_infos, td_errors = [], [], []
+        infos = []
         for update, minibatch in enumerate(batch.minibatches(), start=int(self.updates)):
-            info = self.update_critics(minibatch, optimize)
-            td_errors.append(info.pop("td_error"))
-            critic_infos.append(info)
+            critics = self.critics_step(minibatch)
             if update % self.policy_delay == 0:
-                policy_infos.append(self.update_policy(minibatch.obs, optimize))
-                self.update_targets()
+                policy = self.policy_step(minibatch.obs)
+                infos.append(optimize(*critics, then=(policy, ((), self.settle))))
+                self.replace_targets()
+            else:
+                infos.append(optimize(*critics))
             self.updates += 1
-        policy_info = mean_info(policy_infos) if policy_infos else {}
-        return mean_info(critic_infos) | policy_info | {"td_error": torch.stack(td_errors)}
+        td_error = torch.stack([info.pop("td_error") for info in infos])
+        return mean_info(infos) | {"td_error": td_error}
 
     @abstractmethod
-    def update_critics(self, batch: Sample, optimize: Optimize) -> Info:
-        """One step of both critics on rows ``[B, …]``; its metrics, among them ``td_error [B]``."""
+    def critics_step(self, batch: Sample) -> Step:
+        """The step of both critics on rows ``[B, …]``; among its metrics is ``td_error [B]``."""
 
     @abstractmethod
-    def update_policy(self, obs: Tensor, optimize: Optimize) -> Info:
-        """One step of the policy in the states ``obs [B, *obs_shape]``, valued by the new critics."""
+    def policy_step(self, obs: Tensor) -> Step:
+        """The step of the policy in the states ``obs [B, *obs_shape]``, valued by the new critics."""
 
-    def update_targets(self) -> None:
-        """Moves the target nets, where there are any."""
+    def targets(self) -> Sequence[TargetNet]:
+        """The target nets."""
+        return ()
+
+    def settle(self) -> None:
+        """What ends the update of a minibatch: targets that do so follow by a step."""
+        for target in self.targets():
+            target.after_update()
+
+    def replace_targets(self) -> None:
+        """Copies the nets to targets that are copies, where that is due."""
+        for target in self.targets():
+            if not target.polyak:
+                target.follow(self.round_start, self.frame)
 
     def regress(self, q: Tensor, y: Tensor, weight: Tensor) -> Tensor:
         """``Σ_i mean w · loss(Q_i, y)`` for ``q [2, B]``, ``y [B]``, ``weight [B]``."""

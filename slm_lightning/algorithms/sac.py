@@ -20,12 +20,14 @@ improved on the critics as just updated.
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from slm_lightning.algorithms.agent import Info, Optimize
+from slm_lightning.algorithms.agent import Info, Step
 from slm_lightning.algorithms.off_policy import OffPolicyActorCritic
 from slm_lightning.core import ActionSpec, EnvInfo, Sample
 from slm_lightning.errors import SpecError
@@ -72,8 +74,8 @@ class EntropyAnneal(SpecModel):
 
 
 class MaximumEntropy(OffPolicyActorCritic):
-    """A stochastic policy that is improved on soft values, and its temperature α; without critics'
-    update."""
+    """A stochastic policy that is improved on soft values, and its temperature α; without the critics'
+    loss."""
 
     class Params(OffPolicyActorCritic.Params):
         target_entropy: Literal["auto"] | Float = "auto"
@@ -162,14 +164,22 @@ class MaximumEntropy(OffPolicyActorCritic):
         """Q(s, a) ``[2, B]`` of the actions taken, out of the critics' answer."""
         return q if self.continuous else q.gather(-1, action.expand(2, -1)[..., None]).squeeze(-1)
 
-    def update_policy(self, obs: Tensor, optimize: Optimize) -> Info:
+    def critics_step(self, batch: Sample) -> Step:
+        return self.critics.optimizers, self.loss, batch, self.alpha
+
+    @abstractmethod
+    def loss(self, batch: Sample, alpha: Tensor) -> tuple[Tensor, Info]:
+        """``Σ_i mean w · loss(Q_θi(s, a), y)``. Rows ``[B, …]``."""
+
+    def policy_step(self, obs: Tensor) -> Step:
         if self.log_alpha is None:
-            return optimize(("actor",), self.policy_loss, obs, self.alpha)
-        target_entropy = self.scheduled("target_entropy")
-        info = optimize(("actor", "alpha"), self.policy_loss, obs, self.alpha, target_entropy)
-        with torch.no_grad():
+            return ("actor",), self.policy_loss, obs, self.alpha
+        return ("actor", "alpha"), self.policy_loss, obs, self.alpha, self.scheduled("target_entropy")
+
+    def settle(self) -> None:
+        super().settle()
+        if self.log_alpha is not None:
             self.log_alpha.clamp_(self.params.log_alpha_min, self.params.log_alpha_max)
-        return info
 
     def policy_loss(
         self, obs: Tensor, alpha: Tensor, target_entropy: Tensor | None = None
@@ -234,11 +244,7 @@ class SoftActorCritic(MaximumEntropy):
         super().__init__(params, net, env, critic_net, start)
         self.target = TargetNet(self.critics, critic_net, env.num_envs)
 
-    def update_critics(self, batch: Sample, optimize: Optimize) -> Info:
-        return optimize(self.critics.optimizers, self.loss, batch, self.alpha)
-
     def loss(self, batch: Sample, alpha: Tensor) -> tuple[Tensor, Info]:
-        """``Σ_i mean w · loss(Q_θi(s, a), y)``. Rows ``[B, …]``."""
         with torch.no_grad():
             inputs, log_prob = self.draw(batch.next_obs)
             y = self.target_value(batch, self.target(*inputs), log_prob, alpha)
@@ -246,8 +252,8 @@ class SoftActorCritic(MaximumEntropy):
             q = self.critics(*self.asked(batch.obs, batch.action))
         return self.critic_loss(self.taken(q, batch.action), y, batch.weight)
 
-    def update_targets(self) -> None:
-        self.target.after_update(self.critics, self.round_start, self.frame)
+    def targets(self) -> Sequence[TargetNet]:
+        return [self.target]
 
 
 def _pdtype(name: str, action: ActionSpec) -> str:

@@ -17,10 +17,12 @@ range, and so are σ, σ̃ and c.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
-from slm_lightning.algorithms.agent import Info, Optimize
+from slm_lightning.algorithms.agent import Info, Step
 from slm_lightning.algorithms.off_policy import OffPolicyActorCritic
 from slm_lightning.core import EnvInfo, Sample
 from slm_lightning.nets.net import Learner, Net
@@ -68,8 +70,8 @@ class TD3(OffPolicyActorCritic):
             return action
         return (action + self.params.explore_noise * torch.randn_like(action)).clamp(-1, 1)
 
-    def update_critics(self, batch: Sample, optimize: Optimize) -> Info:
-        return optimize(self.critics.optimizers, self.loss, batch)
+    def critics_step(self, batch: Sample) -> Step:
+        return self.critics.optimizers, self.loss, batch
 
     @torch.no_grad()
     def target_value(self, batch: Sample) -> Tensor:
@@ -88,8 +90,8 @@ class TD3(OffPolicyActorCritic):
         loss = self.regress(q, y, batch.weight)
         return loss, {"loss": loss, "q": q.mean(), "td_error": y - q.amin(0)}
 
-    def update_policy(self, obs: Tensor, optimize: Optimize) -> Info:
-        return optimize("actor", self.policy_loss, obs)
+    def policy_step(self, obs: Tensor) -> Step:
+        return ("actor",), self.policy_loss, obs
 
     def policy_loss(self, obs: Tensor) -> tuple[Tensor, Info]:
         """``-mean Q_θ1(s, μ_φ(s))``."""
@@ -98,9 +100,8 @@ class TD3(OffPolicyActorCritic):
         loss = -self.critics.q1(obs, action).mean()
         return loss, {"policy_loss": loss}
 
-    def update_targets(self) -> None:
-        self.target_actor.after_update(self.actor, self.round_start, self.frame)
-        self.target_critics.after_update(self.critics, self.round_start, self.frame)
+    def targets(self) -> Sequence[TargetNet]:
+        return [self.target_actor, self.target_critics]
 
     def learners(self) -> dict[str, Learner]:
         return {"actor": self.actor.net.learner(), **super().learners()}

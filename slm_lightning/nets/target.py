@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from slm_lightning.spec.model import NetParams
 
 
 class TargetNet(nn.Module):
-    """A copy of a net that follows it, by ``agent.net.update_type``.
+    """A copy of the net ``online`` that follows it, by ``agent.net.update_type``.
 
     ``polyak``: ``θ' ← θ' + τ (θ - θ')`` every vector step. ``replace``: ``θ' ← θ`` every
     ``update_frequency`` frames. Calling it calls the copy, which carries no gradient.
@@ -21,30 +21,34 @@ class TargetNet(nn.Module):
         super().__init__()
         self.net = copy.deepcopy(online).requires_grad_(False)
         self.params, self.num_envs = params, num_envs
+        self.mine: list[Tensor] = list(self.net.parameters())
+        self.theirs: list[Tensor] = list(online.parameters())
+        self.buffers_of_both = list(zip(self.net.buffers(), online.buffers()))
 
     def forward(self, *inputs):
         return self.net(*inputs)
 
-    def follow(self, online: nn.Module, start: int, end: int, workers: int = 1) -> None:
+    def follow(self, start: int, end: int, workers: int = 1) -> None:
         """What is due for the frames ``[start, end)`` of all workers, in which the online net has not
         changed."""
-        if self.params.update_type == "polyak":
+        if self.polyak:
             vector_steps = (end - start) // (self.num_envs * workers)
-            self.blend(online, 1 - (1 - self.params.tau) ** vector_steps)
+            self.blend(1 - (1 - self.params.tau) ** vector_steps)
         elif (end - 1) // self.params.update_frequency > (start - 1) // self.params.update_frequency:
-            self.blend(online, 1.0)
+            self.blend(1.0)
 
-    def after_update(self, online: nn.Module, start: int, end: int) -> None:
-        """What is due after an update in a round of the frames ``[start, end)``, where ``polyak`` goes
-        by updates instead of vector steps."""
-        if self.params.update_type == "polyak":
-            self.blend(online, self.params.tau)
-        else:
-            self.follow(online, start, end)
+    @property
+    def polyak(self) -> bool:
+        return self.params.update_type == "polyak"
+
+    def after_update(self) -> None:
+        """``polyak`` by updates instead of vector steps: one step."""
+        if self.polyak:
+            self.blend(self.params.tau)
 
     @torch.no_grad()
-    def blend(self, online: nn.Module, tau: float) -> None:
+    def blend(self, tau: float) -> None:
         """``θ' ← θ' + τ (θ - θ')``; buffers are copied."""
-        torch._foreach_lerp_(list(self.net.parameters()), list(online.parameters()), tau)
-        for mine, theirs in zip(self.net.buffers(), online.buffers()):
+        torch._foreach_lerp_(self.mine, self.theirs, tau)
+        for mine, theirs in self.buffers_of_both:
             mine.copy_(theirs)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from slm_lightning.algorithms.agent import Info
+from slm_lightning.algorithms.agent import Info, Step
 from slm_lightning.data.workers import Workers
 from slm_lightning.errors import MissingError
 from slm_lightning.nets.net import Learner
@@ -22,11 +22,12 @@ Loss = Callable[..., tuple[Tensor, Info]]
 
 
 class Updates:
-    """``updates(names, loss_fn, *tensors)``: one step of the named optimizers on ``loss_fn(*tensors) ->
-    (loss, info)``; returns the info, detached, with the norms of gradients that are clipped.
+    """``updates(names, loss_fn, *tensors, then=steps)``: one step of the named optimizers on
+    ``loss_fn(*tensors) -> (loss, info)``, and those that follow it; returns the info, detached, with
+    the norms of gradients that are clipped.
 
-    With ``compiled`` each pair of names and loss becomes one graph, when it is first asked for. What
-    changes from one update to the next then has to be a tensor among ``tensors``, or of a module.
+    With ``compiled`` such steps become one graph, when they are first asked for by their names and
+    losses. What changes from one update to the next then has to be a tensor of theirs, or of a module.
 
     The gradients are those of the mean of the workers' losses. They are averaged here, all in one
     message, and not by hooks of ``DistributedDataParallel``: its reducer expects one forward and
@@ -46,27 +47,31 @@ class Updates:
         self.mixed = precision == "bf16-mixed"
         devices = (stepper.vectors[0].device.type for stepper in self.steppers.values())
         self.device_type = next(devices, "cpu")
-        self.graphs: dict[tuple[tuple[str, ...], Loss], Graph] = {}
+        self.graphs: dict[tuple[Step, ...], Graph] = {}
 
-    def __call__(self, names: tuple[str, ...], loss_fn: Loss, *tensors: Any) -> Info:
+    def __call__(
+        self, names: tuple[str, ...], loss_fn: Loss, *tensors: Any, then: Sequence[Step] = ()
+    ) -> Info:
         """Raises MissingError where the update cannot be compiled on this machine."""
+        steps = ((names, loss_fn), *(step[:2] for step in then))
+        operands = (tensors, *(step[2:] for step in then))
         if not self.compiled:
-            return self.update(names, loss_fn, *tensors)
-        graph = self.graphs.get((names, loss_fn))
+            return self.updates(steps, operands)
+        graph = self.graphs.get(steps)
         try:
-            return graph(*tensors) if graph else self._first(names, loss_fn, tensors)
+            return graph(*operands) if graph else self._first(steps, operands)
         except troubles() as error:
             raise MissingError(
                 f"the update cannot be compiled: {str(error).strip().partition(chr(10))[0]}",
                 "--set meta.compile=false trains without, more slowly",
             ) from error
 
-    def _first(self, names: tuple[str, ...], loss_fn: Loss, tensors: tuple) -> Info:
-        device = self.steppers[names[0]].vectors[0].device
+    def _first(self, steps: tuple[Step, ...], operands: tuple[Any, ...]) -> Info:
+        device = self.steppers[steps[0][0][0]].vectors[0].device
         with uncollected():
-            graph = Graph(as_graph(lambda *tensors: self.update(names, loss_fn, *tensors), device))  # type: ignore[arg-type]
-            info = graph(*tensors)
-        self.graphs[names, loss_fn] = graph
+            graph = Graph(as_graph(lambda *operands: self.updates(steps, operands), device))  # type: ignore[arg-type]
+            info = graph(*operands)
+        self.graphs[steps] = graph
         return info
 
     def look_again(self) -> None:
@@ -81,8 +86,19 @@ class Updates:
             return nullcontext()
         return torch.autocast(self.device_type, torch.bfloat16, cache_enabled=False)
 
+    def updates(self, steps: Sequence[Step], operands: Sequence[tuple[Any, ...]]) -> Info:
+        """One step after the other."""
+        info: Info = {}
+        for (names, loss_fn), tensors in zip(steps, operands):
+            if names:
+                info |= self.update(names, loss_fn, *tensors)
+            else:
+                with torch.no_grad():
+                    loss_fn(*tensors)
+        return info
+
     def update(self, names: tuple[str, ...], loss_fn: Loss, *tensors: Any) -> Info:
-        """The update itself. A parameter that the loss does not depend on has gradient 0."""
+        """A step itself. A parameter that the loss does not depend on has gradient 0."""
         steppers = {name: self.steppers[name] for name in names}
         parameters = [p for stepper in steppers.values() for p in stepper.parameters]
         with self.autocast():

@@ -60,9 +60,9 @@ def test_the_loss_is_that_of_one_pass_over_both_halves(kind):
 @every_kind
 def test_without_batch_statistics_it_is_sac_whose_targets_are_the_critics(kind):
     agent = crossq(kind, PLAIN).agent
-    rows, recorder = make_sample(kind).minibatches()[0], Recorder()
+    rows = make_sample(kind).minibatches()[0]
     torch.manual_seed(1)
-    info = agent.update_critics(rows, recorder)
+    info = Recorder()(*agent.critics_step(rows))
     torch.manual_seed(1)
     with torch.no_grad():
         value = soft_value(agent, agent.critics, rows.next_obs, torch.tensor(1.0))[0]

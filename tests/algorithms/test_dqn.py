@@ -102,7 +102,7 @@ class TestTarget:
         """At frame 100, after what is learned there: what learns at 100 still sees the old target."""
         agent = make_agent("DQN", net={"update_type": "replace", "update_frequency": 100})
         table(agent, [1.0, 2.0, 3.0], [0.0, 0.0, 0.0])
-        agent.target.follow(agent.q, start, end)
+        agent.target.follow(start, end)
         expected = [1.0, 2.0, 3.0] if copies else [0.0, 0.0, 0.0]
         assert agent.target(torch.zeros(1, 4)).tolist() == [expected]
 
@@ -110,14 +110,14 @@ class TestTarget:
         """Two sub-environments, four frames: two steps of τ = 0.25, which leave (3/4)²."""
         agent = make_agent("DQN", net={"update_type": "polyak", "polyak_coef": 0.25})
         table(agent, [16.0, 0.0, 0.0], [0.0, 16.0, 0.0])
-        agent.target.follow(agent.q, 8, 12)
+        agent.target.follow(8, 12)
         assert agent.target(torch.zeros(1, 4))[0].tolist() == pytest.approx([7.0, 9.0, 0.0])
 
     def test_a_vector_step_is_one_of_all_workers(self):
         """Two workers of two sub-environments, four frames: one step of τ = 0.25."""
         agent = make_agent("DQN", net={"update_type": "polyak", "polyak_coef": 0.25})
         table(agent, [16.0, 0.0, 0.0], [0.0, 16.0, 0.0])
-        agent.target.follow(agent.q, 8, 12, workers=2)
+        agent.target.follow(8, 12, workers=2)
         assert agent.target(torch.zeros(1, 4))[0].tolist() == pytest.approx([4.0, 12.0, 0.0])
 
     @pytest.mark.parametrize(("coef", "tau"), [(0.005, 0.005), (0.5, 0.5), (0.9, 0.1), (0.0, 1.0)])

@@ -122,7 +122,7 @@ def test_the_target_by_hand_for_discrete_actions(monkeypatch):
     q1, q2 = [[1.0, 2.0, 3.0]] * 2, [[3.0, 4.0, 5.0]] * 2
     fixed_critics(agent, monkeypatch, True, q1, q2)
     fixed_critics(agent, monkeypatch, False, [[0.0, 0.0, 0.0]] * 2, [[0.0, 0.0, 0.0]] * 2)
-    y = agent.update_critics(rows, Recorder())["td_error"]  # where every value is 0
+    y = Recorder()(*agent.critics_step(rows))["td_error"]  # where every value is 0
     # the mean of 2, 3, 4 is 3, the entropy of three equal actions ln 3; the second row is terminal
     assert_close(y, torch.tensor([1 + 0.9 * (3 + 0.5 * math.log(3)), 1.0]))
 
@@ -160,7 +160,7 @@ def test_the_policys_update_follows_its_gradient_and_leaves_the_critics_as_they_
     agent, before = session.agent, copy.deepcopy(session.agent)
     obs = torch.randn(8, OBS)
     torch.manual_seed(5)
-    info = agent.update_policy(obs, session.optimize)
+    info = session.optimize(*agent.policy_step(obs))
     torch.manual_seed(5)
     value, entropy = soft_value(before, before.critics, obs, torch.tensor(1.0))
     assert_steps(before.policy, agent.policy, -value.mean())

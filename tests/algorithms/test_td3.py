@@ -99,7 +99,7 @@ def test_the_policys_update_climbs_the_first_critic_and_leaves_both_as_they_are(
     session = make_session("TD3", "continuous", {"optim_spec": {"name": "SGD", "lr": 1.0}})
     agent, before = session.agent, copy.deepcopy(session.agent)
     obs = torch.randn(8, OBS)
-    info = agent.update_policy(obs, session.optimize)
+    info = session.optimize(*agent.policy_step(obs))
     loss = -before.critics.q1(obs, before.actor(obs)).mean()
     assert_close(info["policy_loss"], loss.detach())
     assert_steps(before.actor, agent.actor, loss)
