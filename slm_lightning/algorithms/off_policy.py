@@ -81,8 +81,8 @@ class OffPolicyActorCritic(Agent, ABC):
             critics = self.critics_step(minibatch)
             if update % self.policy_delay == 0:
                 policy = self.policy_step(minibatch.obs)
-                infos.append(optimize(*critics, then=(policy, ((), self.settle))))
-                self.replace_targets()
+                infos.append(optimize(*critics, then=(policy, ((), self.move_targets))))
+                self.settle()
             else:
                 infos.append(optimize(*critics))
             self.updates += 1
@@ -101,13 +101,14 @@ class OffPolicyActorCritic(Agent, ABC):
         """The target nets."""
         return ()
 
-    def settle(self) -> None:
-        """What ends the update of a minibatch: targets that do so follow by a step."""
+    def move_targets(self) -> None:
+        """Moves the targets that follow in steps by one."""
         for target in self.targets():
             target.after_update()
 
-    def replace_targets(self) -> None:
-        """Copies the nets to targets that are copies, where that is due."""
+    @torch.no_grad()
+    def settle(self) -> None:
+        """What there is to do once the policy is updated: targets that are copies are replaced."""
         for target in self.targets():
             if not target.polyak:
                 target.follow(self.round_start, self.frame)

@@ -176,6 +176,7 @@ class MaximumEntropy(OffPolicyActorCritic):
             return ("actor",), self.policy_loss, obs, self.alpha
         return ("actor", "alpha"), self.policy_loss, obs, self.alpha, self.scheduled("target_entropy")
 
+    @torch.no_grad()
     def settle(self) -> None:
         super().settle()
         if self.log_alpha is not None:
