@@ -102,6 +102,21 @@ def test_a_round_of_learning_is_algorithm_1(kind, policy_delay):
         assert_close(ours, theirs, atol=1e-5, rtol=1e-4, msg=name)
 
 
+@pytest.mark.parametrize(("policy_delay", "steps"), [(1, [3, 3, 3]), (2, [3, 1, 3])])
+def test_a_minibatch_is_one_update(policy_delay, steps):
+    """Of the critics, the policy with α, and the targets, one after the other."""
+    session = make_session("SoftActorCritic", "discrete", policy_delay=policy_delay)
+    made = []
+
+    def optimize(*step, then=()):
+        made.append(1 + len(then))
+        return session.optimize(*step, then=then)
+
+    session.agent.learn(make_sample(minibatches=3), optimize)
+    assert made == steps
+    assert session.opt_step == sum(4 if count == 3 else 2 for count in steps)
+
+
 def fixed_critics(agent, monkeypatch, target: bool, q1: list, q2: list) -> None:
     """The critics answer this, whatever they are asked."""
     answer = torch.tensor([q1, q2])
