@@ -12,6 +12,9 @@ from torch.optim import Optimizer
 from slm_lightning.spec.model import LRScheduleSpec, ScheduleSpec
 from slm_lightning.spec.torch_names import LINEAR_SCHEDULES, LR_SCHEDULERS
 
+NEXT_TO_NOTHING = 1e-30
+"""A learning rate by which nothing moves."""
+
 
 def value_at(spec: ScheduleSpec | None, frame: int, default: float = 0.0) -> float:
     """The scheduled value at ``frame``; ``default`` where the spec has no schedule.
@@ -53,6 +56,7 @@ class LinearLR:
                 group["lr"].fill_(rate)
             else:
                 group["lr"] = rate
+        keep_positive(self.optimizer)
 
     def state_dict(self) -> dict[str, Any]:
         """Nothing: the rate is a function of the frame."""
@@ -75,6 +79,7 @@ class TorchLR:
         if not self.first:
             self.scheduler.step()
         self.first = False
+        keep_positive(self.scheduler.optimizer)
 
     def state_dict(self) -> dict[str, Any]:
         """The state of PyTorch's scheduler."""
@@ -83,6 +88,14 @@ class TorchLR:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.first = state["first"]
         self.scheduler.load_state_dict(state["scheduler"])
+
+
+def keep_positive(optimizer: Optimizer) -> None:
+    """A rate of 0 that is a tensor becomes next to nothing: Adam of PyTorch divides by such a one, and
+    makes NaN of a parameter that never had a gradient."""
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].clamp_(min=NEXT_TO_NOTHING)
 
 
 def lr_schedule(optimizer: Optimizer, spec: LRScheduleSpec | None) -> LinearLR | TorchLR | None:

@@ -187,3 +187,22 @@ def test_a_scheduled_rate_is_that_of_the_step(keys):
             step(stepper, [torch.ones(1)])
             steps.append(before - stepper.parameters[0].item())
         assert steps == pytest.approx(rates, abs=1e-6)
+
+
+@modes
+@pytest.mark.parametrize("name", ["Adam", "AdamW", "RMSprop", "SGD"])
+def test_where_a_rate_has_come_to_nothing_nothing_moves(name, compiled, rng):
+    """Not even what never had a gradient."""
+    used, idle = (nn.Parameter(torch.randn(3, generator=rng)) for _ in range(2))
+    updates = Updates({"net": learner([used, idle], name=name)}, Workers(), compiled)
+    spec = LRScheduleSpec(name="LinearToZero", frame=100)
+    schedule = lr_schedule(updates.steppers["net"].optimizer, spec)
+
+    def update(frame):
+        schedule.step(frame)
+        updates(("net",), lambda x: ((used * x).square().sum(), {}), torch.ones(3))
+
+    update(0)
+    before = copy.deepcopy([used, idle])
+    update(100)
+    assert_close([used, idle], before, rtol=0, atol=1e-12)
