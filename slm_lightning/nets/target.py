@@ -23,7 +23,8 @@ class TargetNet(nn.Module):
         self.params, self.num_envs = params, num_envs
         self.mine: list[Tensor] = list(self.net.parameters())
         self.theirs: list[Tensor] = list(online.parameters())
-        self.buffers_of_both = list(zip(self.net.buffers(), online.buffers()))
+        self.online = (online,)
+        """In a tuple, so that it is no part of this module."""
 
     def forward(self, *inputs):
         return self.net(*inputs)
@@ -50,5 +51,5 @@ class TargetNet(nn.Module):
     def blend(self, tau: float) -> None:
         """``θ' ← θ' + τ (θ - θ')``; buffers are copied."""
         torch._foreach_lerp_(self.mine, self.theirs, tau)
-        for mine, theirs in self.buffers_of_both:
+        for mine, theirs in zip(self.net.buffers(), self.online[0].buffers()):
             mine.copy_(theirs)
