@@ -2,8 +2,7 @@
 
 The compiler moves what leads to a scalar into the loop that uses it, and C++ cannot move it out again,
 since what a loop writes might be what it reads: Adam would raise β₁ and β₂ to the number of its steps
-for every 16 weights. This is for the compiler; so is this
-file.
+for every 16 weights. This is for the compiler; so is this file.
 """
 
 from __future__ import annotations

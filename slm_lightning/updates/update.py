@@ -56,7 +56,7 @@ class Updates:
         steps = ((names, loss_fn), *(step[:2] for step in then))
         operands = (tensors, *(step[2:] for step in then))
         if not self.compiled:
-            return self.updates(steps, operands)
+            return self.in_turn(steps, operands)
         graph = self.graphs.get(steps)
         try:
             return graph(*operands) if graph else self._first(steps, operands)
@@ -69,7 +69,7 @@ class Updates:
     def _first(self, steps: tuple[Step, ...], operands: tuple[Any, ...]) -> Info:
         device = self.steppers[steps[0][0][0]].vectors[0].device
         with uncollected():
-            graph = Graph(as_graph(lambda *operands: self.updates(steps, operands), device))  # type: ignore[arg-type]
+            graph = Graph(as_graph(lambda *operands: self.in_turn(steps, operands), device))  # type: ignore[arg-type]
             info = graph(*operands)
         self.graphs[steps] = graph
         return info
@@ -86,7 +86,7 @@ class Updates:
             return nullcontext()
         return torch.autocast(self.device_type, torch.bfloat16, cache_enabled=False)
 
-    def updates(self, steps: Sequence[Step], operands: Sequence[tuple[Any, ...]]) -> Info:
+    def in_turn(self, steps: Sequence[Step], operands: Sequence[tuple[Any, ...]]) -> Info:
         """One step after the other."""
         info: Info = {}
         for (names, loss_fn), tensors in zip(steps, operands):
