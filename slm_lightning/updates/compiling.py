@@ -25,7 +25,8 @@ from slm_lightning.spec.model import Spec
 INSTALL = "apt-get install g++ python3-dev brings it; --set meta.compile=false does without"
 WORTHWHILE = 5000
 """Updates from which on ``auto`` compiles. A small net's is 0.8 ms shorter then, and compiling it takes
-12 s of CPU the first time and 1.2 s ever after: it pays from 15,000 updates on, and then from 1,500."""
+10 to 16 s of CPU the first time and 1 s ever after: it pays from about 15,000 updates on, and then from
+1,500."""
 
 
 def compiles(spec: Spec) -> bool:
