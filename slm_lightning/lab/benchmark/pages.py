@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import zip_longest
 from pathlib import Path
@@ -20,6 +20,7 @@ from slm_lightning.lab.benchmark.results import (
     write,
     write_text,
 )
+from slm_lightning.lab.benchmark.searches import SUFFIX, keep, search_of
 from slm_lightning.lab.benchmark.sets import BenchmarkSet, Row
 from slm_lightning.lab.benchmark.standing import Environment, environments
 from slm_lightning.lab.benchmark.text import RECORD, environment_page, overview, picture
@@ -43,14 +44,16 @@ def stored(folder: Path) -> Iterator[None]:
 
 
 def collect(sets: Sequence[BenchmarkSet], folder: Path, record: Record) -> list[Row]:
-    """Brings the results that ``record`` has into the compact record of the pages in ``folder``.
-    Returns the rows of which that changed something."""
+    """Brings the results that ``record`` has, and the searches that rows name, into the compact record
+    of the pages in ``folder``. Returns the rows of which that changed something."""
     trials = Trials(record)
-    return [
-        row
-        for row in _rows(sets)
-        if (run := trials.result(row)) and write(from_record(record, run), row, folder / RECORD)
-    ]
+    changed = []
+    for row in _rows(sets):
+        run = trials.result(row)
+        is_new = run is not None and write(from_record(record, run), row, folder / RECORD)
+        if keep(record, row, folder / RECORD) or is_new:
+            changed.append(row)
+    return changed
 
 
 def write_pages(sets: Sequence[BenchmarkSet], folder: Path) -> tuple[list[Path], bool]:
@@ -79,17 +82,24 @@ def disagreements(sets: Sequence[BenchmarkSet], folder: Path, record: Record) ->
 def _of_record(sets: Sequence[BenchmarkSet], folder: Path, record: Record) -> Iterator[str]:
     trials = Trials(record)
     for row in _rows(sets):
-        run = trials.result(row)
-        if run is None:
-            continue
-        kept = read(row, folder / RECORD)
-        if kept is None or kept.run_id != run.run_id:
-            yield f"{row.id}: run {run.run_id[:8]} is newer than what the pages are made of"
-            continue
-        for suffix, text in from_record(record, run).files().items():
-            path = place(row, folder / RECORD, suffix)
-            if line := _parted(path.read_text(encoding="utf-8"), text):
-                yield f"{path}:{line}: not what run {run.run_id[:8]} recorded"
+        if run := trials.result(row):
+            kept = read(row, folder / RECORD)
+            if kept is None or kept.run_id != run.run_id:
+                yield f"{row.id}: run {run.run_id[:8]} is newer than what the pages are made of"
+            else:
+                files = from_record(record, run).files()
+                yield from _of_run(run.run_id, files, row, folder)
+        if row.params.search and (search := search_of(record, row.params.search)):
+            yield from _of_run(search.run_id, {SUFFIX: search.text}, row, folder)
+
+
+def _of_run(run_id: str, files: Mapping[str, str], row: Row, folder: Path) -> Iterator[str]:
+    """Where the files of a row are not what a run recorded."""
+    for suffix, text in files.items():
+        path = place(row, folder / RECORD, suffix)
+        kept = path.read_text(encoding="utf-8") if path.is_file() else ""
+        if line := _parted(kept, text):
+            yield f"{path}:{line}: not what run {run_id[:8]} recorded"
 
 
 def _of_page(path: Path, text: str) -> Iterator[str]:

@@ -50,6 +50,10 @@ class RowParams(SpecModel):
     """Dotted path -> value."""
     label: str | None = None
     """What its algorithm is called on the pages; by default what the spec says."""
+    search: str | None = Field(default=None, min_length=8)
+    """The run of the search that found its setting: its id, or how that begins."""
+    note: str | None = None
+    """What a reader should know of its result."""
 
 
 class SetParams(SpecModel):

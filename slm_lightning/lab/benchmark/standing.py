@@ -10,6 +10,7 @@ from pathlib import Path
 
 from slm_lightning.lab.baselines import reward_threshold
 from slm_lightning.lab.benchmark.results import RowResult, read
+from slm_lightning.lab.benchmark.searches import KeptSearch, read_search
 from slm_lightning.lab.benchmark.sets import BenchmarkSet, Row
 from slm_lightning.lab.report.known_scores import KnownScore, known_scores, target_of
 
@@ -22,6 +23,8 @@ class Entry:
     kept: RowResult | None
     """What the record has of it, be it of another setting."""
     target: float | None
+    search: KeptSearch | None = None
+    """How its setting was found."""
 
     @cached_property
     def result(self) -> RowResult | None:
@@ -87,5 +90,5 @@ def _environment(name: str, rows: Sequence[Row], folder: Path) -> Environment:
     target, asks = target_of(name), "SLM Lab asks for"
     if target is None:
         target, asks = reward_threshold(name), "Gymnasium counts it as solved at"
-    entries = tuple(Entry(row, read(row, folder), target) for row in rows)
+    entries = tuple(Entry(row, read(row, folder), target, read_search(row, folder)) for row in rows)
     return Environment(name, target, asks, entries)

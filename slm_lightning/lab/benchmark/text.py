@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from slm_lightning.lab.benchmark.results import RowResult, slug
+from slm_lightning.lab.benchmark.searches import SUFFIX
 from slm_lightning.lab.benchmark.sets import BenchmarkSet, Row
 from slm_lightning.lab.benchmark.standing import Entry, Environment
 from slm_lightning.lab.markdown import block, mean, plain, table
@@ -26,6 +27,8 @@ BESIDE = (
 MAIN = ["algorithm", "total_reward_ma", "greedy evaluation", "SLM Lab", "target", "frames", "sessions"]
 MAIN += ["time of a session", "commit", "run"]
 STEADINESS = ["strength", "sample_efficiency", "stability", "consistency", "score_iqm"]
+FOUND = "Each by a search of this lab, whose sessions had other seeds than those of the results."
+SEARCHES = ["algorithm", "search", "what was drawn", "settings", "frames", "the best came to"]
 RECORD = "record"
 """The folder of the compact record, beside the pages."""
 
@@ -39,6 +42,8 @@ def environment_page(environment: Environment, folder: Path) -> str:
         lines += ["", f"![Mean total_reward_ma of every algorithm]({picture(environment.name)})"]
         lines += ["", "## How fast, how steady", "", *_steadiness(shown)]
         lines += ["", "## To run a row again", "", *_commands(shown)]
+    if searches := [_search(entry) for entry in environment.entries if entry.search]:
+        lines += ["", "## How settings were found", "", FOUND, "", *table(SEARCHES, searches)]
     if notes := [note for entry in environment.entries for note in _notes(entry)]:
         lines += ["", "## Notes", "", *(f"- {note}" for note in notes)]
     return "\n".join(lines) + "\n"
@@ -149,15 +154,32 @@ def _commands(shown: Mapping[Entry, RowResult]) -> list[str]:
     ]
 
 
+def _search(entry: Entry) -> list[str]:
+    """How the setting of a row was found."""
+    row, search = entry.row, entry.search
+    assert search is not None
+    kept = f"{RECORD}/{slug(row.environment)}/{slug(row.label)}{SUFFIX}"
+    best = search.winner
+    return [
+        plain(row.label),
+        f"[`{search.run_id[:8]}`]({kept})",
+        ", ".join(f"`{path}`" for path in search.paths),
+        str(len(search.trials)),
+        number(search.frames, 12),
+        ", ".join(map(number, best.values)) if best else "",
+    ]
+
+
 def _notes(entry: Entry) -> list[str]:
     """What a reader should know of a row before trusting it."""
     label, kept, result = plain(entry.row.label), entry.kept, entry.result
+    said = [f"{label}: {entry.row.params.note}"] if entry.row.params.note else []
     if kept and not result:
         changed = _changed(kept, entry)
-        return [f"{label}: its setting has changed since run `{kept.run_id[:8]}`{changed}"]
+        return [*said, f"{label}: its setting has changed since run `{kept.run_id[:8]}`{changed}"]
     if not result:
-        return []
-    found = [
+        return said
+    found = said + [
         f"{label}: session {i} {session.status}: {plain(session.reason)}"
         for i, session in enumerate(result.sessions)
         if session.status != "done"
