@@ -81,9 +81,14 @@ class Row:
         return environment_of(self.spec.to_dict())
 
     @cached_property
+    def algorithm(self) -> str:
+        """The algorithm, as SLM Lab's tables call it."""
+        return algorithm_of(self.spec.to_dict())
+
+    @property
     def label(self) -> str:
-        """The algorithm, as the pages call it."""
-        return self.params.label or algorithm_of(self.spec.to_dict())
+        """What the pages call it."""
+        return self.params.label or self.algorithm
 
     @property
     def id(self) -> str:

@@ -40,7 +40,7 @@ class Entry:
     @property
     def published(self) -> KnownScore | None:
         """SLM Lab's score of this algorithm in this environment."""
-        return known_scores().get(self.row.environment, {}).get(self.row.label)
+        return known_scores().get(self.row.environment, {}).get(self.row.algorithm)
 
     @property
     def reached(self) -> bool | None:

@@ -52,7 +52,7 @@ def environment_page(environment: Environment, folder: Path) -> str:
 def overview(sets: Sequence[BenchmarkSet], environments: Mapping[str, Environment]) -> str:
     """The first page: every algorithm in every environment."""
     entries = {e.row.id: e for environment in environments.values() for e in environment.entries}
-    lines = ["# Benchmarks", "", WRITTEN, *_summary(list(entries.values())), ""]
+    lines = ["# Benchmarks", "", WRITTEN, *_time([e.result for e in entries.values() if e.result]), ""]
     lines.append(
         "A number is the mean total_reward_ma of the sessions: training returns, as SLM Lab reports"
         " them. **Bold**: at least SLM Lab's score of the same algorithm after as many frames. ✓ the"
@@ -68,7 +68,8 @@ def overview(sets: Sequence[BenchmarkSet], environments: Mapping[str, Environmen
             [plain(label), *(_cell(entries.get(f"{name}/{label}")) for name in columns)]
             for label in labels
         ]
-        lines += ["", f"## {plain(each.title)}", "", *table(head, cells)]
+        summary = _summary([entries[row.id] for row in each.rows])
+        lines += ["", f"## {plain(each.title)}", "", summary, "", *table(head, cells)]
         lines += ["", *block([f"slm-lightning benchmark run {each.path.as_posix()}"])]
     return "\n".join(lines) + "\n"
 
@@ -198,7 +199,8 @@ def _changed(kept: RowResult, entry: Entry) -> str:
     return f" ({', '.join(paths)})" if paths else ""
 
 
-def _summary(entries: Sequence[Entry]) -> list[str]:
+def _summary(entries: Sequence[Entry]) -> str:
+    """How the rows of a set stand."""
     results = [entry.result for entry in entries if entry.result]
     said = [f"{len(results)} of {count(len(entries), 'row')} are run"]
     beside = [entry.beside for entry in entries if entry.beside]
@@ -208,14 +210,18 @@ def _summary(entries: Sequence[Entry]) -> list[str]:
     reached = [entry.reached for entry in entries if entry.reached is not None]
     if reached:
         said.append(f"{sum(reached)} of {len(reached)} reach the target")
-    lines = [f"{'; '.join(said)}."]
-    if results:
-        spent = Counter[str]()
-        for result in results:
-            spent[str(result.machine.get("cpu", "unknown processor"))] += round(result.seconds)
-        hours = ", ".join(f"{duration(seconds)} on {plain(cpu)}" for cpu, seconds in spent.items())
-        lines.append(f"Time of training, of all sessions one after the other: {hours}.")
-    return lines
+    return f"{'; '.join(said)}."
+
+
+def _time(results: Sequence[RowResult]) -> list[str]:
+    """What all results together took."""
+    if not results:
+        return []
+    spent = Counter[str]()
+    for result in results:
+        spent[str(result.machine.get("cpu", "unknown processor"))] += round(result.seconds)
+    hours = ", ".join(f"{duration(seconds)} on {plain(cpu)}" for cpu, seconds in spent.items())
+    return [f"Time of training, of all sessions one after the other: {hours}."]
 
 
 def _cell(entry: Entry | None) -> str:
