@@ -64,6 +64,8 @@ class SetParams(SpecModel):
     """Each a :class:`RowParams`."""
     overrides: dict[str, Any] = Field(default_factory=dict)
     """Those of all rows; a row's own go before."""
+    note: str = ""
+    """What a reader should know of the set."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,6 +121,7 @@ class BenchmarkSet:
     title: str
     path: Path
     rows: tuple[Row, ...]
+    note: str = ""
 
 
 def read_sets(paths: Sequence[Path] = ()) -> list[BenchmarkSet]:
@@ -162,9 +165,11 @@ def resolved(source: str | Path | Mapping[str, Any]) -> Spec:
 
 def _read(path: Path) -> BenchmarkSet:
     if path.is_dir():
-        title, given = path.name, [(row.spec, row) for row in _rows_of(path)]
+        title, note = path.name, ""
+        given = [(row.spec, row) for row in _rows_of(path)]
     else:
-        title, params = _parsed(path)
+        whole, params = _parsed(path)
+        title, note = whole.title, whole.note
         given = [(f"{path}: rows.{i} ({file_name(row.spec)})", row) for i, row in enumerate(params)]
     rows: list[Row] = []
     faults: list[SpecError] = []
@@ -176,7 +181,7 @@ def _read(path: Path) -> BenchmarkSet:
     if faults:
         hint = next((fault.hint for fault in faults if fault.hint), "")
         raise SpecError([problem for fault in faults for problem in fault.problems], hint)
-    return BenchmarkSet(title, path, tuple(rows))
+    return BenchmarkSet(title, path, tuple(rows), note)
 
 
 def _rows_of(folder: Path) -> list[RowParams]:
@@ -195,7 +200,7 @@ def _rows_of(folder: Path) -> list[RowParams]:
     return rows
 
 
-def _parsed(path: Path) -> tuple[str, list[RowParams]]:
+def _parsed(path: Path) -> tuple[SetParams, list[RowParams]]:
     """Title and rows of a set's file, these with the overrides of the set."""
     data = parse(read_text(path), str(path), SUFFIXES[path.suffix.lower()])
     if not isinstance(data, dict):
@@ -210,7 +215,7 @@ def _parsed(path: Path) -> tuple[str, list[RowParams]]:
         inside = [(problem.path.removeprefix("set."), problem.message) for problem in problems]
         raise SpecError([Problem(f"{path}: {where}", message) for where, message in inside], HOW)
     shared = whole.overrides
-    return whole.title, [
+    return whole, [
         row.model_copy(update={"overrides": {**shared, **row.overrides}}) for row in rows if row
     ]
 

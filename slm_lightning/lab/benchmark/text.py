@@ -69,7 +69,8 @@ def overview(sets: Sequence[BenchmarkSet], environments: Mapping[str, Environmen
             for label in labels
         ]
         summary = _summary([entries[row.id] for row in each.rows])
-        lines += ["", f"## {plain(each.title)}", "", summary, "", *table(head, cells)]
+        lines += ["", f"## {plain(each.title)}", "", *([each.note, ""] if each.note else [])]
+        lines += [summary, "", *table(head, cells)]
         lines += ["", *block([f"slm-lightning benchmark run {each.path.as_posix()}"])]
     return "\n".join(lines) + "\n"
 

@@ -39,7 +39,7 @@ def unpainted(monkeypatch: pytest.MonkeyPatch) -> None:
 def the_set(folder: Path, run_id: str) -> list[BenchmarkSet]:
     a2c, reinforce = two_specs(folder)
     row = {"spec": str(a2c), "search": run_id[:8], "note": "γ is what matters."}
-    return read_sets([write_set(folder, [row, str(reinforce)])])
+    return read_sets([write_set(folder, [row, str(reinforce)], note="Two of a kind.")])
 
 
 def test_a_page_says_how_a_setting_was_found(searched: tuple[Record, str], tmp_path: Path) -> None:
@@ -56,6 +56,7 @@ def test_a_page_says_how_a_setting_was_found(searched: tuple[Record, str], tmp_p
     best = number(found.best[0].values[0])
     assert f"| A2C | {link} | {drawn} | 16 | {number(frames, 12)} | {best} |" in page
     assert "- A2C: γ is what matters." in page
+    assert "\nTwo of a kind.\n" in (folder / "README.md").read_text()
     kept = json.loads((folder / "record" / "CartPole-v1" / "A2C.search.json").read_text())
     assert kept["spec"]["search"] and kept["trials"][found.best[0].number]["drawn"][LR]
     assert collect(sets, folder, record) == [] and write_pages(sets, folder)[0] == []
