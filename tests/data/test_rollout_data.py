@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -71,7 +72,14 @@ def short_rounds(name: str, log_frequency: int, callbacks: Sequence[Callback] = 
 def test_short_rounds_come_together_until_a_row_is_due():
     learned = Learned()
     short_rounds("PPO", 96, [learned])
-    assert learned.rounds == [4, 6, 10, 12, 14]  # a row is due after rounds 6 and 12
+    assert learned.rounds == [6, 12, 14]  # a row is due after rounds 6 and 12
+
+
+def test_but_not_too_many_of_them(monkeypatch):
+    monkeypatch.setattr("slm_lightning.data.rollout_data.TOGETHER", 17)
+    learned = Learned()
+    short_rounds("DQN", 10_000, [learned])
+    assert max(end - start for start, end in pairwise([0, *learned.rounds])) == 17
 
 
 @pytest.mark.parametrize("name", ["PPO", "DQN"])
