@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from slm_lightning.core import ActionSpec
 from slm_lightning.rl.distributions import FORBIDDEN, Categorical
+
+BELOW_ONE = 1 - 1e-12
+"""Keeps what is drawn from [0, n) below n where it is rounded."""
 
 
 def random_action(
@@ -37,9 +41,20 @@ def epsilon_greedy(
 ) -> Tensor:
     """With probability ε, drawn for each sub-environment, a uniform action among those ``allowed
     [N, A]``; else the ``greedy() [N, *action.shape]`` one. On the CPU it is not asked for where all
-    sub-environments explore."""
-    uniform = random_action(action, num_envs, device, allowed)
-    explore = torch.rand(num_envs, *[1] * len(action.shape), device=device) < epsilon
-    if explore.is_cpu and explore.all():
-        return uniform
-    return torch.where(explore, uniform, greedy())
+    sub-environments explore, and nothing else is computed where none does.
+
+    Where actions are discrete and all are allowed, one uniform number u tells both: u < ε explores, and
+    then u / ε is uniform as well.
+    """
+    if action.kind != "discrete" or allowed is not None:
+        uniform = random_action(action, num_envs, device, allowed)
+        explore = torch.rand(num_envs, *[1] * len(action.shape), device=device) < epsilon
+        if explore.is_cpu and explore.all():
+            return uniform
+        return torch.where(explore, uniform, greedy())
+    u = torch.rand(num_envs, dtype=torch.float64, device=device)
+    exploring = np.count_nonzero(u.numpy() < epsilon) if u.is_cpu else None
+    if exploring == 0:
+        return greedy()
+    uniform = (u * (action.sizes[0] / (epsilon or 1.0) * BELOW_ONE)).long()
+    return uniform if exploring == num_envs else torch.where(u < epsilon, uniform, greedy())

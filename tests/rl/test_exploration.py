@@ -79,5 +79,23 @@ def test_where_all_explore_nobody_asks_what_is_greedy():
     assert abs(sum(explored) - 200 / 4) < 5 * (200 * 3 / 16) ** 0.5
     torch.manual_seed(0)
     for action in chosen:
-        drawn, chance = torch.randint(4, (2,)), torch.rand(2)
-        assert torch.equal(action, torch.where(chance < 0.5, drawn, 7))
+        u = torch.rand(2, dtype=torch.float64)
+        assert torch.equal(action, torch.where(u < 0.5, (8 * u).long(), 7))
+
+
+def test_where_none_explores_what_is_greedy_is_the_answer():
+    greedy = torch.full((2,), 7)
+    torch.manual_seed(0)
+    answers = [epsilon_greedy(lambda: greedy, SPACES[0], 0.01, 2, "cpu") for _ in range(50)]
+    assert sum(answer is greedy for answer in answers) >= 40
+
+
+@pytest.mark.parametrize("epsilon", [1.0, 0.5, 1e-3])
+def test_what_is_drawn_evenly_is_an_action_at_any_epsilon(epsilon):
+    """Even the largest number that is still below ε."""
+    largest = torch.tensor([epsilon], dtype=torch.float64).nextafter(torch.zeros(()).double())
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(torch, "rand", lambda *_, **__: largest)
+        for size in (2, 3, 4, 7, 1000):
+            action = ActionSpec("discrete", (size,))
+            assert epsilon_greedy(lambda: largest, action, epsilon, 1, "cpu") == size - 1
