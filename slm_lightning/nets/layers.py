@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.module import _has_any_global_hook
+from torch.utils.hooks import RemovableHandle
 
 PLAIN: dict[type[nn.Module], Callable[[Tensor, dict[str, Any]], Tensor]] = {
     nn.Linear: lambda x, own: F.linear(x, own["weight"], own["bias"]),
@@ -22,26 +24,52 @@ class Whole(nn.Module):
     """A module that finds its parts as quickly as its other attributes. PyTorch looks for them last,
     which takes a third of what a small layer does."""
 
+    looked, hooked = -1, True
+
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
         if isinstance(value, nn.Module):
             self.__dict__[name] = value
 
+    def is_plain(self) -> bool:
+        """Whether nothing is traced, and neither this nor a part of it has hooks, for which it looks
+        once more when one was added anywhere."""
+        if torch.compiler.is_compiling():
+            return False
+        if self.looked != RemovableHandle.next_id:
+            own = self.__dict__
+            own["hooked"] = _has_any_global_hook() or any(map(has_hooks, self.modules()))
+            own["looked"] = RemovableHandle.next_id
+        return not self.hooked
 
-class Layers(nn.Sequential):
+
+class Layers(Whole, nn.Sequential):
     """As ``nn.Sequential``."""
 
     def forward(self, x: Tensor) -> Tensor:
+        call = applied if self.is_plain() else called
         for layer in self._modules.values():
-            x = applied(layer, x)
+            x = call(layer, x)
         return x
 
 
 def applied(layer: Any, x: Tensor) -> Tensor:
-    """``layer(x)``. To call a module takes longer than a small layer needs for a few rows, so those in
-    PLAIN are applied as functions, unless they have hooks of their own."""
+    """``layer(x)`` of a layer without hooks. To call a module takes longer than a small layer needs for
+    a few rows, so those in PLAIN are applied as functions."""
     apply = PLAIN.get(type(layer))
-    hooked = layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks
-    if apply is None or hooked or layer._backward_pre_hooks or torch.compiler.is_compiling():
-        return layer(x)
-    return apply(x, layer._parameters)
+    return layer(x) if apply is None else apply(x, layer._parameters)
+
+
+def called(layer: Any, x: Tensor) -> Tensor:
+    """``layer(x)``."""
+    return layer(x)
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether anything is to be called before or after the module, forward or backward."""
+    return bool(
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+    )

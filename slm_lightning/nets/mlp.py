@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import Annotated, ClassVar
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -62,4 +63,6 @@ class MLPNet(Whole):
         self.out_features = width
 
     def forward(self, obs: Tensor) -> Tensor:
-        return self.layers(obs.flatten(1).float())
+        if obs.dim() != 2 or obs.dtype != torch.float32:
+            obs = obs.flatten(1).float()
+        return self.layers(obs)

@@ -16,7 +16,7 @@ from slm_lightning.nets.arc import TorchArcNet
 from slm_lightning.nets.conv import ConvNet
 from slm_lightning.nets.dueling import DuelingConvNet, DuelingHead, DuelingMLPNet
 from slm_lightning.nets.init import activation, initialise
-from slm_lightning.nets.layers import Whole, applied
+from slm_lightning.nets.layers import Whole, applied, called
 from slm_lightning.nets.mlp import MLPNet
 from slm_lightning.nets.recurrent import RecurrentNet
 from slm_lightning.spec.checks import BYTES_PER_WEIGHT, too_large
@@ -87,7 +87,8 @@ class Net(Whole):
 
     def forward(self, obs: Seen) -> tuple[Tensor, ...]:
         features = self.body(obs)
-        return tuple([applied(out, applied(head, features)).float() for head, out in self.readers])
+        call = applied if self.is_plain() else called
+        return tuple([call(out, call(head, features)).float() for head, out in self.readers])
 
     def learner(self) -> Learner:
         return Learner(list(self.parameters()), self.params)

@@ -35,6 +35,19 @@ def test_a_hook_on_any_layer_is_called(place, rng):
     assert len(seen) == 2
 
 
+def test_so_is_one_that_comes_later_until_it_is_gone(rng):
+    x, net, seen = torch.randn(2, 4, generator=rng), layers(Layers), []
+    assert net.is_plain() and net(x) is not None
+    for hook in (net[0].register_forward_hook, nn.modules.module.register_module_forward_hook):
+        handle = hook(lambda module, inputs, output: seen.append(module))
+        net(x)
+        assert net[0] in seen and not net.is_plain()
+        handle.remove()
+        seen.clear()
+        net(x)
+        assert not seen
+
+
 @pytest.mark.parametrize("place", range(6))
 def test_so_is_a_hook_of_gradients_alone(place, rng):
     net, seen = layers(Layers), []
