@@ -23,6 +23,7 @@ from slm_lightning.spec.compilable import obstacle
 from slm_lightning.spec.model import Spec
 
 INSTALL = "apt-get install g++ python3-dev brings it; --set meta.compile=false does without"
+CACHE = "TORCHINDUCTOR_CACHE_DIR"
 WORTHWHILE = 5000
 """Updates from which on ``auto`` compiles. A small net's is 0.8 ms shorter then, and compiling it takes
 10 to 16 s of CPU the first time and 1 s ever after: it pays from about 15,000 updates on, and then from
@@ -114,12 +115,14 @@ def prepare() -> None:
     takes longer than the graph itself, keep them below /tmp, and check them again in every process.
     Its tanh takes four times as long as one exponential, from which it differs by 2e-7.
     """
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(_cache()))
     import torch._dynamo.config
     import torch._inductor.compile_fx
     import torch._inductor.config as inductor
     from torch._inductor.cpu_vec_isa import VecISA
+    from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
+    if os.environ.get(CACHE) in (None, default_cache_dir()):  # which Dynamo sets when it is imported
+        os.environ[CACHE] = str(_cache())
     torch._dynamo.config.trace_autograd_ops = True
     torch._dynamo.config.recompile_limit = 64
     torch._dynamo.config.run_gc_after_compile = False
