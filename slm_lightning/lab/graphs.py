@@ -10,11 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import kaleido
 import pandas as pd
 import plotly.graph_objects as go
-from choreographer.errors import BrowserDepsError
-from kaleido.errors import BrowserClosedError, BrowserFailedError, ChromeNotFoundError
 from plotly.subplots import make_subplots
 
 from slm_lightning.lab.analysis import ended_early, trial_curve
@@ -155,6 +152,10 @@ def write_png(figs: Mapping[Path, go.Figure]) -> bool:
     Returns False where there is no Chrome or Chromium that works: kaleido takes the one on the PATH or
     in ``BROWSER_PATH``, and the command ``kaleido_get_chrome`` installs one.
     """
+    import kaleido
+    from choreographer.errors import BrowserDepsError
+    from kaleido.errors import BrowserClosedError, BrowserFailedError, ChromeNotFoundError
+
     pictures = [
         {"fig": fig, "path": path, "opts": {"format": "png", "width": WIDTH, "scale": 2}}
         for path, fig in figs.items()

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy.special import stdtrit
 
 CONFIDENCE = 0.95
 
@@ -37,7 +37,7 @@ def summarize(values: ArrayLike) -> Summary:
     mean = float(x.mean())
     std = float(x.std(ddof=1)) if x.size > 1 else math.nan
     half = float(t_half_width(std, x.size))
-    iqm = float(stats.trim_mean(x, 0.25)) if not math.isnan(mean) else math.nan
+    iqm = _middle_mean(x) if not math.isnan(mean) else math.nan
     return Summary(x.size, mean, mean - half, mean + half, std, iqm, float(x.min()), float(x.max()))
 
 
@@ -46,4 +46,9 @@ def t_half_width(std: Any, n: Any) -> Any:
 
     ``std`` and ``n`` are numbers, arrays or Series of one shape; NaN where ``n`` is 1.
     """
-    return stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * std / np.sqrt(n)
+    return stdtrit(n - 1, (1 + CONFIDENCE) / 2) * std / np.sqrt(n)
+
+
+def _middle_mean(x: np.ndarray) -> float:
+    cut = x.size // 4
+    return float(np.sort(x)[cut : x.size - cut].mean())
