@@ -1,4 +1,5 @@
-"""Every algorithm learns the probe environments, each of which needs one more part to be right."""
+"""Every algorithm learns the probe environments, each of which needs one more part to be right. Those
+that need least, and so tell where it goes wrong, are among the slow tests."""
 
 from __future__ import annotations
 
@@ -66,7 +67,7 @@ def value(run: Run, obs: list) -> Tensor:
 @pytest.mark.parametrize(
     ("env", "obs", "expected"),
     [
-        ("ConstantReward", [[1]], [1]),
+        pytest.param("ConstantReward", [[1]], [1], marks=pytest.mark.slow),
         ("ObservedReward", [[-1], [1]], [-1, 1]),
         ("DelayedReward", [[0], [1]], [GAMMA, 1]),
     ],
@@ -98,7 +99,10 @@ def test_termination_cuts_the_value_and_truncation_does_not(name, keys, ending, 
 @pytest.mark.parametrize("name", [*LEARNERS, *IMITATORS, *Q_CRITICS])
 @pytest.mark.parametrize(
     ("env", "obs", "best"),
-    [("RewardedAction", [[1.0]], [1]), ("RewardedMatch", [[-1.0], [1.0]], [0, 1])],
+    [
+        pytest.param("RewardedAction", [[1.0]], [1], marks=pytest.mark.slow),
+        ("RewardedMatch", [[-1.0], [1.0]], [0, 1]),
+    ],
 )
 def test_the_policy_learns_the_better_action(name, env, obs, best):
     run = learn(name, probe(env))

@@ -189,8 +189,14 @@ def test_a_scheduled_rate_is_that_of_the_step(keys):
         assert steps == pytest.approx(rates, abs=1e-6)
 
 
-@modes
-@pytest.mark.parametrize("name", ["Adam", "AdamW", "RMSprop", "SGD"])
+@pytest.mark.parametrize(
+    ("name", "compiled"),
+    [
+        *[(name, False) for name in ("Adam", "AdamW", "RMSprop", "SGD")],
+        ("Adam", True),
+        *[pytest.param(name, True, marks=pytest.mark.slow) for name in ("AdamW", "RMSprop", "SGD")],
+    ],
+)
 def test_where_a_rate_has_come_to_nothing_nothing_moves(name, compiled, rng):
     """Not even what never had a gradient."""
     used, idle = (nn.Parameter(torch.randn(3, generator=rng)) for _ in range(2))
