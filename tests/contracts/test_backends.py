@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import torch
 
-from slm_lightning.core import Keys, Step, Stream, VectorEnv
+from slm_lightning.core import EnvInfo, Keys, Step, Stream, VectorEnv
 from slm_lightning.envs import BACKENDS, make_env
 from slm_lightning.rl.exploration import random_action
 from slm_lightning.spec.model import EnvParams
@@ -53,6 +55,7 @@ def label(env: dict[str, Any]) -> str:
     return "-".join([EnvParams(**env, max_frame=1).library, env["name"], *more])
 
 
+LABELLED = {label(env): env for env in ENVS}
 every_env = pytest.mark.parametrize("env", ENVS, ids=label)
 
 
@@ -83,6 +86,28 @@ def play(env: VectorEnv, steps: int | None = None, seed: int = 0) -> tuple[np.nd
     return first, [as_arrays(env.step(action)) for action in actions]
 
 
+class Played(NamedTuple):
+    """What an environment shows in its first random vector steps."""
+
+    info: EnvInfo
+    first: np.ndarray
+    steps: list[Step]
+
+
+@pytest.fixture(scope="module")
+def played() -> Callable[[dict[str, Any]], Played]:
+    """What an environment of ``ENVS`` shows to every test, played once."""
+
+    @functools.cache
+    def of(name: str) -> Played:
+        vector = open_env(LABELLED[name])
+        shown = Played(vector.info, *play(vector))
+        vector.close()
+        return shown
+
+    return lambda env: of(label(env))
+
+
 def assert_same(one: list[Step], other: list[Step]) -> None:
     for a, b in zip(one, other, strict=True):
         for x, y in zip(a, b):
@@ -109,25 +134,26 @@ def test_shapes_and_types(env):
 
 
 @every_env
-def test_the_same_keys_give_the_same_episodes(env):
+def test_the_same_keys_give_the_same_episodes(env, played):
     runs = []
-    for keys in (KEYS, KEYS, Keys(6), Keys(5, session=1)):
+    for keys in (KEYS, Keys(6), Keys(5, session=1)):
         vector = open_env(env, keys)
         runs.append(play(vector, None if keys == KEYS else 20))
         vector.close()
-    first, steps = runs[0]
-    np.testing.assert_array_equal(first, runs[1][0])
-    assert_same(steps, runs[1][1])
-    for other, others in runs[2:]:
+    _, first, steps = played(env)
+    np.testing.assert_array_equal(first, runs[0][0])
+    assert_same(steps, runs[0][1])
+    for other, others in runs[1:]:
         assert not np.array_equal(first, other) or any(
             not np.array_equal(a.obs, b.obs) for a, b in zip(steps, others)
         )
 
 
 @every_env
-def test_a_reset_starts_the_same_episodes_again(env):
+def test_a_reset_starts_the_same_episodes_again(env, played):
     vector = open_env(env)
-    first, steps = play(vector)
+    play(vector, 30)
+    _, first, steps = played(env)
     again, same = play(vector)
     np.testing.assert_array_equal(first, again)
     assert_same(steps, same)
@@ -135,11 +161,10 @@ def test_a_reset_starts_the_same_episodes_again(env):
 
 
 @every_env
-def test_only_finished_episodes_are_replaced(env):
+def test_only_finished_episodes_are_replaced(env, played):
     """Where nothing ended the agent acts next from the successor; where something ended it acts from a
     first observation of its own, and the successor is still the true one."""
-    vector = open_env(env)
-    _, steps = play(vector)
+    info, _, steps = played(env)
     ended = [step.over for step in steps]
     assert np.sum(ended) >= 3, "the test is to see ends of episodes"
     for step, over in zip(steps, ended):
@@ -147,25 +172,22 @@ def test_only_finished_episodes_are_replaced(env):
         np.testing.assert_array_equal(step.obs[~over], step.next_obs[~over])
         for i in np.flatnonzero(over):
             assert (step.obs[i] != step.next_obs[i]).any()
-    if vector.info.name.startswith("ALE/"):  # a game has only 30 beginnings
+    if info.name.startswith("ALE/"):  # a game has only 30 beginnings
         return
     starts = np.concatenate([step.obs[over] for step, over in zip(steps, ended)])
     assert len(np.unique(starts, axis=0)) == len(starts), "every episode has its own seed"
-    vector.close()
 
 
 @every_env
-def test_stacks_begin_with_zeros_and_move_by_one(env):
-    vector = open_env(env)
-    n = vector.info.frame_stack
-    obs, steps = play(vector)
+def test_stacks_begin_with_zeros_and_move_by_one(env, played):
+    info, obs, steps = played(env)
+    n = info.frame_stack
     begins = np.ones(3, dtype=bool)
     for step in steps:
         old, new = (x.reshape(3, n, -1) for x in (obs, step.next_obs))
         assert not old[begins, :-1].any()
         np.testing.assert_array_equal(new[:, :-1], old[:, 1:])
         obs, begins = step.obs, step.over
-    vector.close()
 
 
 @every_env
