@@ -158,32 +158,24 @@ def test_a_session_that_never_comes_back_to_python_ends_with_the_lab(
     assert lot.end()[0] == -KILL
 
 
-def test_a_long_round_is_dropped_and_a_closed_terminal_ends_nothing(
-    record: Record, tmp_path: Path
+def test_a_long_round_is_dropped_and_nothing_else_ends_or_resumes_it(
+    record: Record, tmp_path: Path, lab: Lab
 ) -> None:
-    """One run: its readers go away, its terminal is closed, and Slurm wants the machine back in the
-    middle of a round that never ends."""
+    """One run: its readers go away, somebody resumes it as if it had ended, its terminal is closed, and
+    Slurm wants the machine back in the middle of a round that never ends."""
     stuck = tmp_path / "stuck"
     spec = tiny(env={"max_frame": ENDLESS, **faulty("sleep", session=0, once=str(stuck))})
-    lab = start_lab("run", write_spec(tmp_path / "s.json", spec), "--sessions", 1, cwd=tmp_path)
-    assert lab.stdout and lab.stderr
-    lab.stdout.close()
-    lab.stderr.close()
+    process = start_lab("run", write_spec(tmp_path / "s.json", spec), "--sessions", 1, cwd=tmp_path)
+    assert process.stdout and process.stderr
+    process.stdout.close()
+    process.stderr.close()
     wait_until(stuck.exists, "the environment does not answer")
-    os.killpg(lab.pid, HUP)
-    lab.send_signal(USR1)
-    assert lab.wait(PATIENCE) == 75
+    second = lab("resume", "tiny_t0")
+    assert second.code == 9
+    assert f"is in use by process {process.pid} on {os.uname().nodename} since 2" in second.err
+    os.killpg(process.pid, HUP)
+    process.send_signal(USR1)
+    assert process.wait(PATIENCE) == 75
     assert {run.status for run in record.runs()} == {"KILLED"}
     (session,) = record.children(record.find("tiny_t0").run_id)
     assert session.tags["slm.reason"] == "killed while stopping"
-
-
-def test_a_run_that_goes_on_is_not_resumed(record: Record, tmp_path: Path, lab: Lab) -> None:
-    spec = write_spec(tmp_path / "s.json", tiny(env={"max_frame": ENDLESS}))
-    process = start_lab("run", spec, "--sessions", 1, cwd=tmp_path)
-    wait_until(lambda: list(record.root.glob("runs/*/metrics.jsonl")), "it trains")
-    second = lab("resume", "tiny_t0")
-    process.kill()
-    process.communicate(timeout=PATIENCE)
-    assert second.code == 9
-    assert f"is in use by process {process.pid} on {os.uname().nodename} since 2" in second.err
