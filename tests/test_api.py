@@ -164,7 +164,7 @@ def test_a_script_without_a_main_guard(record: Record, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "script.py"],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "BROWSER_PATH": os.devnull},
         text=True,
         capture_output=True,
         check=False,

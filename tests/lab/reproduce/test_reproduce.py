@@ -42,7 +42,8 @@ class Workplace:
             [sys.executable, "-P", "-m", "slm_lightning", *arguments],
             cwd=self.folder,
             env=os.environ
-            | {"PYTHONPATH": str(self.repository), "SLM_MLRUNS": str(self.folder / "mlruns")},
+            | {"PYTHONPATH": str(self.repository), "SLM_MLRUNS": str(self.folder / "mlruns")}
+            | {"BROWSER_PATH": os.devnull},  # pictures take seconds, and nothing is proven by them here
             capture_output=True,
             text=True,
             timeout=PATIENCE,
@@ -75,12 +76,13 @@ class Workplace:
 
 
 @pytest.fixture(scope="module")
-def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workplace]:
+def workplace(tmp_path_factory: pytest.TempPathFactory, empty_record: Path) -> Iterator[Workplace]:
     """Run ``then`` was made at the first commit, and ``dirty`` with changes that were not committed
     yet; the second commit changed a line of the algorithm."""
     top = tmp_path_factory.mktemp("workplace")
     place = Workplace(top / "repository", top / "mine")
     place.folder.mkdir()
+    shutil.copytree(empty_record, place.folder / "mlruns")
     (place.folder / "mine.py").write_text(MINE, "utf-8")
     ignore = shutil.ignore_patterns("__pycache__")
     shutil.copytree(REPOSITORY / "slm_lightning", place.repository / "slm_lightning", ignore=ignore)
