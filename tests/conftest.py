@@ -48,6 +48,7 @@ for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
 for text in (".*does not have many workers.*", ".*LeafSpec.*", ".*tensorboardX.*", ".*litlogger.*"):
     warnings.filterwarnings("ignore", message=text)
 
+LONG = ("lab", "updates")
 EPSILON = {"action_policy": "epsilon_greedy", "explore_var_spec": {"start_val": 0.1}}
 OFF_POLICY = {"gamma": 0.99, "training_frequency": 4, "training_start_step": 32}
 Q_LEARNING = {"gamma": 0.99, "training_frequency": 4, "training_iter": 2, **EPSILON}
@@ -87,6 +88,12 @@ ALGORITHMS |= {"SIL": ALGORITHMS["ActorCritic"], "PPOSIL": ALGORITHMS["PPO"]}
 REPLAY = {"name": "Replay", "batch_size": 16, "max_size": 500}
 PAST = {"sil_replay_name": "Replay", "batch_size": 16, "max_size": 500}
 PRIORITIZED = {**REPLAY, "name": "PrioritizedReplay", "alpha": 0.6, "epsilon": 1e-4}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Folders with files that take a minute begin first, so that workers end at about the same time."""
+    here = Path(__file__).parent
+    items.sort(key=lambda item: item.path.relative_to(here).parts[0] not in LONG)
 
 
 @pytest.fixture(autouse=True)
