@@ -196,7 +196,9 @@ def test_a_second_signal_kills_what_does_not_stop(lab: Lab, record: Record, spec
     assert record.find("tiny_t0_s0").tags["slm.reason"] == "killed while stopping"
 
 
-@pytest.mark.parametrize("when", ["while it starts", "while it trains"])
+@pytest.mark.parametrize(
+    "when", ["while it starts", pytest.param("while it trains", marks=pytest.mark.slow)]
+)
 def test_ctrl_c_in_a_terminal(when: str, record: Record, tmp_path: Path, spec_file: Path) -> None:
     """It reaches all processes of the terminal's group: the lab, its fork server and their helpers."""
     write_spec(spec_file, tiny(env={"max_frame": ENDLESS}))

@@ -87,7 +87,7 @@ def test_a_study_goes_on_where_another_process_left_it(tmp_path: Path) -> None:
         assert [again.drawn(number) for number in range(14)] == whole
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "cmaes", "gp"])
+@pytest.mark.parametrize("sampler", ["tpe", "cmaes", pytest.param("gp", marks=pytest.mark.slow)])
 def test_the_optimum_is_found(sampler: str) -> None:
     spec = planned(trials=60, sampler=sampler)
     study = new_study(spec, InMemoryStorage())
