@@ -24,6 +24,8 @@ from slm_lightning.spec.model import Spec
 TOGETHER = 64
 """Rounds of fewer frames come together, at most so many: to Lightning, a batch costs as much as a short
 round, and what Dynamo looks at in its first update twice as much."""
+MOST = 256
+"""Frames of rounds that come together: a session that is to stop does so behind them."""
 KEPT_MEMORY = 64 * 2**20
 """Bytes of a replay memory that a session which is done keeps, to be extended."""
 CHUNK = 64
@@ -115,14 +117,15 @@ class RolloutData(LightningDataModule):
         return RoundLoader(self)
 
     def together(self) -> Iterator[Batch | Sample]:
-        """The next round, or up to TOGETHER short ones, until a row of the record is due. Each is to be
-        learned from before the next is asked for."""
+        """The next round, or up to TOGETHER short ones, until these are MOST frames or a row of the
+        record is due. Each is to be learned from before the next is asked for."""
         start, frequency = self.frame, self.spec.meta.log_frequency
         self.episodes = []
         for _ in range(TOGETHER):
             yield self.collect()
             row_is_due = self.frame // frequency > start // frequency
-            if row_is_due or self.frame - self.round_start >= TOGETHER or self.finished:
+            is_long = self.frame - self.round_start >= TOGETHER or self.frame - start >= MOST
+            if row_is_due or is_long or self.finished:
                 return
 
     def collect(self) -> Batch | Sample:
