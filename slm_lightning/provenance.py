@@ -164,13 +164,14 @@ def _git(folder: Path, *arguments: str, index: Path | None = None) -> str | None
 def _diff(top: Path) -> str:
     """Everything in the checkout that differs from HEAD, new files included, as a patch.
 
-    New files get into it through a copy of the index, so that the user's own stays as it is.
+    New files get into it through a copy of the index, so that the user's own stays as it is. Its time
+    stays too: by it git tells what may have changed within the second in which it was looked at.
     """
     index = _git(top, "rev-parse", "--git-path", "index")
     with tempfile.TemporaryDirectory() as scratch:
         private = Path(scratch, "index")
         if index and (top / index).is_file():
-            shutil.copyfile(top / index, private)
+            shutil.copy2(top / index, private)
         _git(top, "add", "--intent-to-add", "--", ".", index=private)
         diff = _git(top, "diff", *PLAIN, "HEAD", index=private)
     return f"{diff}\n" if diff else ""

@@ -236,12 +236,16 @@ def _in_environment() -> Iterator[str]:
 
 @functools.lru_cache(maxsize=8)
 def _pattern(secrets: frozenset[str]) -> re.Pattern[str]:
-    """Finds any of ``secrets``, the longest first; words only as whole ones."""
-    words = (
-        rf"(?<!\w){re.escape(secret)}(?!\w)" if secret.isalpha() else re.escape(secret)
-        for secret in sorted(secrets, key=len, reverse=True)
-    )
-    return re.compile("|".join(words) or r"(?!)")
+    """Finds any of ``secrets``, the longest first; words only as whole ones, and of what has the shape
+    of a credential also a longer one that begins like it."""
+
+    def occurrence(secret: str) -> str:
+        if secret.isalpha():
+            return rf"(?<!\w){re.escape(secret)}(?!\w)"
+        return re.escape(secret) + r"[\w-]*" * bool(_TOKEN.fullmatch(secret))
+
+    longest_first = sorted(secrets, key=len, reverse=True)
+    return re.compile("|".join(map(occurrence, longest_first)) or r"(?!)")
 
 
 def _redact_text(text: str, known: re.Pattern[str]) -> str:

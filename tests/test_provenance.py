@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from importlib import metadata
 from pathlib import Path
@@ -60,6 +61,18 @@ def test_changes_and_new_files_are_in_the_diff_which_applies(repo: Path, tmp_pat
     git(clone, "apply", str(written))
     for file in ("code.py", "new ö.py"):
         assert (clone / "lab" / file).read_bytes() == (repo / "lab" / file).read_bytes()
+
+
+def test_what_changed_within_a_second_of_the_commit_is_in_the_diff(repo: Path) -> None:
+    """Where neither size nor time tell git that a file has changed, only that the index is as old."""
+    code, index = repo / "lab" / "code.py", repo / ".git" / "index"
+    for path in (code, index):
+        os.utime(path, (1e9, 1e9))
+    git(repo, "update-index", "--refresh")
+    os.utime(index, (1e9, 1e9))
+    code.write_text("gamma = 0.98\n")
+    os.utime(code, (1e9, 1e9))
+    assert "+gamma = 0.98" in Source.read(repo / "lab").diff
 
 
 def test_a_diff_holds_no_secrets(repo: Path) -> None:

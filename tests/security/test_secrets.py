@@ -179,6 +179,14 @@ def test_a_storage_with_a_password(url: str, lab: Lab, tmp_path: Path, record: R
     assert answer.code in (3, 6) and "78kk" not in answer.out + answer.err
 
 
+def test_a_token_that_begins_like_a_known_one_goes_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_first8letters")
+    assert (
+        redact("login('hf_first8lettersAndMore') hf_first8letters.")
+        == "login('[redacted]') [redacted]."
+    )
+
+
 def test_what_was_concealed_goes_wherever_it_occurs() -> None:
     conceal({"env": {"web_password": "c0ncealed&so on", "tokens": 3, "key": "abc", "pass": "wordplay"}})
     conceal("mysql://root:c0ncealed-url@host/db")

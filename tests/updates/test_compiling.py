@@ -50,8 +50,9 @@ def cases(*often: str) -> Any:
 
 
 def compiled(spec: Spec, how: bool | str = True) -> Spec:
-    """``spec`` with ``meta.compile``."""
-    return spec.model_copy(update={"meta": spec.meta.model_copy(update={"compile": how})})
+    """``spec`` with ``meta.compile``, and so many rows that its rounds are several batches."""
+    meta = spec.meta.model_copy(update={"compile": how, "log_frequency": 50})
+    return spec.model_copy(update={"meta": meta})
 
 
 @cases(*SHORT)
