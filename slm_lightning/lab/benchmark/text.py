@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from slm_lightning.lab.benchmark.results import RowResult, slug
-from slm_lightning.lab.benchmark.searches import SUFFIX
+from slm_lightning.lab.benchmark.searches import SUFFIX, KeptSearch
 from slm_lightning.lab.benchmark.sets import BenchmarkSet, Row
 from slm_lightning.lab.benchmark.standing import Entry, Environment
 from slm_lightning.lab.markdown import block, mean, plain, table
@@ -42,7 +42,7 @@ def environment_page(environment: Environment, folder: Path) -> str:
         lines += ["", f"![Mean total_reward_ma of every algorithm]({picture(environment.name)})"]
         lines += ["", "## How fast, how steady", "", *_steadiness(shown)]
         lines += ["", "## To run a row again", "", *_commands(shown)]
-    if searches := [_search(entry) for entry in environment.entries if entry.search]:
+    if searches := [_search(e.row, e.search) for e in environment.entries if e.search]:
         lines += ["", "## How settings were found", "", FOUND, "", *table(SEARCHES, searches)]
     if notes := [note for entry in environment.entries for note in _notes(entry)]:
         lines += ["", "## Notes", "", *(f"- {note}" for note in notes)]
@@ -156,10 +156,8 @@ def _commands(shown: Mapping[Entry, RowResult]) -> list[str]:
     ]
 
 
-def _search(entry: Entry) -> list[str]:
+def _search(row: Row, search: KeptSearch) -> list[str]:
     """How the setting of a row was found."""
-    row, search = entry.row, entry.search
-    assert search is not None
     kept = f"{RECORD}/{slug(row.environment)}/{slug(row.label)}{SUFFIX}"
     best = search.winner
     return [
@@ -175,7 +173,12 @@ def _search(entry: Entry) -> list[str]:
 def _notes(entry: Entry) -> list[str]:
     """What a reader should know of a row before trusting it."""
     label, kept, result = plain(entry.row.label), entry.kept, entry.result
-    said = [f"{label}: {entry.row.params.note}"] if entry.row.params.note else []
+    params = entry.row.params
+    said = [f"{label}: {params.note}"] if params.note else []
+    if params.search and not entry.search:
+        said.append(
+            f"{label}: nothing is kept of search `{params.search[:8]}`, which found its setting"
+        )
     if kept and not result:
         changed = _changed(kept, entry)
         return [*said, f"{label}: its setting has changed since run `{kept.run_id[:8]}`{changed}"]

@@ -84,4 +84,7 @@ def test_what_this_record_has_not_stays_as_it_is_kept(
     assert collect(sets, folder, record) == []
     kept = read_search(sets[0].rows[0], folder / "record")
     assert kept is not None and kept.run_id == run_id and kept.winner is not None
-    assert read_search(the_set(tmp_path, "0" * 32)[0].rows[0], folder / "record") is None
+    other = the_set(tmp_path, "0" * 32)
+    assert read_search(other[0].rows[0], folder / "record") is None
+    write_pages(other, folder)
+    assert "A2C: nothing is kept of search `00000000`" in (folder / "CartPole-v1.md").read_text()
