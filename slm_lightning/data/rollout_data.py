@@ -22,8 +22,8 @@ from slm_lightning.errors import IntegrityError
 from slm_lightning.spec.model import Spec
 
 TOGETHER = 64
-"""Rounds of fewer frames come together, at most so many: to Lightning, a batch costs as much as a short
-round, and what Dynamo looks at in its first update twice as much."""
+"""Rounds of fewer frames come together, at most so many: a batch costs Lightning as much as a short
+round, and its first update is checked by Dynamo."""
 MOST = 256
 """Frames of rounds that come together: a session that is to stop does so behind them."""
 KEPT_MEMORY = 64 * 2**20
