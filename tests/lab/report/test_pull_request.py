@@ -56,9 +56,14 @@ def test_a_trial(finished: Result, finished_record: Record, tmp_path: Path) -> N
     assert "Not published yet" in text
 
 
-def test_the_graphs_lie_beside_it(finished: Result, finished_record: Record) -> None:
-    path = write_pull_request(finished_record, finished_record.get(finished.run_id))
-    assert (path.parent / GRAPH).is_file() == (f"]({GRAPH})" in path.read_text())
+def test_the_graphs_lie_beside_it(record: Record, tmp_path: Path) -> None:
+    run = begun(record)
+    assert f"]({GRAPH})" not in write_pull_request(record, run).read_text()
+    (tmp_path / "trial.png").write_bytes(b"a picture")
+    record.log_artifacts(run.run_id, tmp_path / "trial.png", "graphs")
+    path = write_pull_request(record, run)
+    assert f"]({GRAPH})" in path.read_text()
+    assert (path.parent / GRAPH).read_bytes() == b"a picture"
 
 
 def test_the_hypothesis_is_that_of_the_spec(record: Record) -> None:
