@@ -83,9 +83,9 @@ def as_graph(function: FunctionType, device: torch.device) -> Callable[..., Any]
 
     options: dict[str, Any] = {}
     if device.type == "cpu":
-        from slm_lightning.updates.products import Products
+        from slm_lightning.updates.passes import Passes
 
-        options = {"cpp_wrapper": True, "post_grad_custom_post_pass": Products()}
+        options = {"cpp_wrapper": True, "post_grad_custom_post_pass": Passes()}
     backend = functools.partial(compiled, options=options)
     return torch.compile(function, backend=backend, fullgraph=True, dynamic=False)
 

@@ -11,7 +11,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.testing import assert_close
 
 from slm_lightning.updates.narrow import FEW, sums
-from slm_lightning.updates.products import Products, aten
+from slm_lightning.updates.passes import Passes, aten
 
 ROUGH = {torch.float32: 1e-5, torch.bfloat16: 1e-2, torch.float64: 1e-12}
 SHAPES = [(16, 3, 32), (16, 32, 1), (1, 32, 16), (2, 32, 4), (32, FEW, 16), (16, 32, FEW), (FEW, 32, 9)]
@@ -40,7 +40,7 @@ def layers(x: Tensor, first: Tensor, head: Tensor, bias: Tensor) -> list[Tensor]
 def passed(function: Callable, *arguments: Tensor) -> fx.GraphModule:
     """The graph of ``function``, as it is compiled."""
     graph = make_fx(function, tracing_mode="fake")(*arguments).graph
-    Products()(graph)
+    Passes()(graph)
     return fx.GraphModule({}, graph)
 
 

@@ -12,7 +12,7 @@ from torch._inductor.utils import run_and_get_code
 from torch.testing import assert_close
 
 from slm_lightning.updates.compiling import prepare
-from slm_lightning.updates.products import Products
+from slm_lightning.updates.passes import Passes
 from slm_lightning.updates.scalars import once
 from tests.support import needs_compiler
 
@@ -32,7 +32,7 @@ def corrected(x: Tensor, step: Tensor) -> Tensor:
 
 def test_a_power_is_taken_before_the_loop_over_an_array():
     x, step = torch.randn(1000), torch.tensor(3.0)
-    options = {"post_grad_custom_post_pass": Products()}
+    options = {"post_grad_custom_post_pass": Passes()}
     graph = torch.compile(corrected, fullgraph=True, dynamic=False, options=options)
     made, (code,) = run_and_get_code(graph, x, step)
     assert_close(made, x / (1 - 0.9**4))

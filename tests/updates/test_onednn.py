@@ -12,9 +12,10 @@ from torch._inductor.custom_graph_pass import CustomGraphPass
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.testing import assert_close
 
-from slm_lightning.updates import products
+from slm_lightning.updates import onednn
 from slm_lightning.updates.compiling import prepare
-from slm_lightning.updates.products import LINEAR, Products, aten
+from slm_lightning.updates.onednn import LINEAR
+from slm_lightning.updates.passes import Passes, aten
 from tests.support import needs_compiler
 
 MATRICES = {
@@ -29,13 +30,13 @@ MATRICES = {
 
 
 class Seen(CustomGraphPass):
-    """Hands on to Products, and keeps what it left of the graph."""
+    """Hands on to Passes, and keeps what it left of the graph."""
 
     def __init__(self) -> None:
         self.targets: list[object] = []
 
     def __call__(self, graph: fx.Graph) -> None:
-        Products()(graph)
+        Passes()(graph)
         self.targets += [node.target for node in graph.nodes if node.op == "call_function"]
 
     def uuid(self) -> None:
@@ -47,7 +48,7 @@ def ahead(monkeypatch) -> Iterator[None]:
     """Whatever the machine has, oneDNN takes part."""
     needs_compiler()
     prepare()
-    monkeypatch.setattr(products, "ahead", lambda: True)
+    monkeypatch.setattr(onednn, "ahead", lambda: True)
     yield
     torch._dynamo.reset()
 
@@ -92,7 +93,7 @@ def test_large_products_are_handed_over_and_stay_what_they_were():
 
 
 def test_a_machine_on_which_it_does_not_pay_is_left_alone(monkeypatch):
-    monkeypatch.setattr(products, "ahead", lambda: False)
+    monkeypatch.setattr(onednn, "ahead", lambda: False)
     graph = make_fx(torch.mm, tracing_mode="fake")(MATRICES["x"], MATRICES["weight"]).graph
     seen = Seen()
     seen(graph)
@@ -104,5 +105,5 @@ def test_the_operator_is_the_linear_layer():
     layer = torch.nn.functional.linear(x, weight, bias)
     assert_close(LINEAR(x, weight, bias), layer, atol=1e-3, rtol=1e-4)
     torch.library.opcheck(
-        products.linear, (x, weight, bias), test_utils=("test_schema", "test_faketensor")
+        onednn.linear, (x, weight, bias), test_utils=("test_schema", "test_faketensor")
     )

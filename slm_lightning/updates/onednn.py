@@ -1,5 +1,4 @@
-"""What the graph of an update becomes before it is compiled: scalars apart, narrow products as sums,
-large ones by oneDNN.
+"""Large matrix products of compiled updates, by oneDNN.
 
 As for the layers of ``nets/linear.py``, in graphs: a product of 256 × 256 matrices takes 0.35 ms by MKL
 and 0.17 ms by oneDNN. This is for the compiler, which takes a second to import; so is this file.
@@ -11,17 +10,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torch._inductor.custom_graph_pass import CustomGraphPass, get_hash_for_files
 from torch._inductor.ir import ExternKernel, FixedLayout, IRNode, TensorBox
 from torch._inductor.lowering import register_lowering
 from torch._inductor.mkldnn_ir import LinearUnary, _create_output_node
 from torch._ops import OpOverload
 
-from slm_lightning.nets import linear as eager
 from slm_lightning.nets.linear import LARGE, ahead
-from slm_lightning.updates import narrow, scalars
-from slm_lightning.updates.narrow import FEW, insert_sums, is_narrow
-from slm_lightning.updates.scalars import compute_once
+from slm_lightning.updates.narrow import FEW
 
 LONG, NARROW = 256, range(FEW + 1, 17)
 """Not only LARGE products are oneDNN's, but also that of a matrix of at least LONG rows and columns
@@ -65,32 +60,6 @@ def dense(matrix: TensorBox) -> IRNode:
     given = ExternKernel.realize_input(matrix)
     by_columns = [1, given.get_size()[0]]
     return given if list(given.get_stride()) == by_columns else ExternKernel.require_contiguous(given)
-
-
-class Products(CustomGraphPass):
-    """Keeps scalars out of loops, writes narrow products as sums, and hands those to oneDNN that it
-    pays for."""
-
-    def __call__(self, graph: fx.Graph) -> None:
-        compute_once(graph)
-        for target in (aten.mm.default, aten.addmm.default):
-            for node in graph.find_nodes(op="call_function", target=target):
-                *bias, a, b = node.args
-                if node.kwargs:
-                    continue
-                with graph.inserting_before(node):
-                    if is_narrow(a, b):
-                        node.replace_all_uses_with(insert_sums(graph, a, b, *bias))
-                    elif pays(a, b, *bias):
-                        node.replace_all_uses_with(product(graph, a, b, *bias))
-                    else:
-                        continue
-                graph.erase_node(node)
-
-    def uuid(self) -> tuple[bytes, bool]:
-        """What kept graphs are known by."""
-        files = __file__, eager.__file__, narrow.__file__, scalars.__file__
-        return get_hash_for_files(files), ahead()
 
 
 def pays(a: fx.Node, b: fx.Node, bias: fx.Node | None = None) -> bool:
