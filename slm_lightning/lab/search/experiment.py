@@ -292,7 +292,7 @@ class Experiment:
     def _close(self, trial: Trial) -> None:
         stopped_by = self.launcher.stop.received
         result = trial.result(stopped_by.name if stopped_by else None)
-        end = ended(result, self.spec, trial.number)
+        end = ended(result, self.spec, trial.number if trial.mode == "search" else None)
         reason, tags = result.reason, {}
         if end.values is not None:
             tags["slm.values"] = json.dumps(end.values)

@@ -14,8 +14,9 @@ from slm_lightning.spec.model import Spec
 from slm_lightning.spec.wording import did_you_mean, listed
 
 
-def ended(result: Result, spec: Spec, number: int) -> Ended:
-    """What became of a trial: failed where one of its sessions did, or a value is not finite.
+def ended(result: Result, spec: Spec, number: int | None) -> Ended:
+    """What became of a trial: failed where one of its sessions did, or a value is not finite. A
+    confirmation has no ``number`` in the search, and no values on the way to compare with others.
 
     Raises UsageError for an objective that no session has.
     """
@@ -29,9 +30,9 @@ def ended(result: Result, spec: Spec, number: int) -> Ended:
     return Ended(values if finite else None, _on_the_way(result, spec, number), pruned)
 
 
-def _on_the_way(result: Result, spec: Spec, number: int) -> dict[int, float]:
+def _on_the_way(result: Result, spec: Spec, number: int | None) -> dict[int, float]:
     """By frame where frames decide what is given up, by session where sessions do."""
-    if spec.pruner is None:
+    if spec.pruner is None or number is None:
         return {}
     if not spec.pruner.by_frame:
         (metric,) = spec.meta.search.objectives

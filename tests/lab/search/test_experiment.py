@@ -138,8 +138,9 @@ class TestRecord:
         assert search.run_id != alone.run_id
 
 
-def test_a_confirmation_repeats_the_winner_with_fresh_seeds(record: Record) -> None:
-    result = searching(trials=3, confirm=3)
+@pytest.mark.parametrize("pruner", [None, "halving"])
+def test_a_confirmation_repeats_the_winner_with_fresh_seeds(record: Record, pruner: str | None) -> None:
+    result = searching(trials=3, confirm=3, pruner=pruner)
     *trials, confirmation = record.children(result.run_id)
     winner = trials[int(confirmation.tags["slm.confirms"])]
     assert winner.metrics["score"] == max(trial.metrics["score"] for trial in trials)
