@@ -121,8 +121,8 @@ def needs(module: str, extra: str) -> None:
 
 def needs_compiler() -> None:
     """Skips the test where updates cannot be compiled, but not in CI."""
-    if lacks := lacking():
-        sentence = f"there is no {lacks}: apt-get install g++ python3-dev"
+    if lack := lacking():
+        sentence = f"there is no {lack.what}: {lack.remedy}"
         if os.environ.get("CI") == "true":
             pytest.fail(sentence)
         pytest.skip(sentence)

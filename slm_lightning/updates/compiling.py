@@ -12,18 +12,18 @@ import sysconfig
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FunctionType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from slm_lightning.data.rounds import rounds
 from slm_lightning.errors import MissingError
-from slm_lightning.provenance import processor_digest
 from slm_lightning.spec.compilable import obstacle
 from slm_lightning.spec.model import Spec
+from slm_lightning.updates.cache import CACHE, discard_torn, folder, writable
 
-INSTALL = "apt-get install g++ python3-dev brings it; --set meta.compile=false does without"
-CACHE = "TORCHINDUCTOR_CACHE_DIR"
+INSTALL = "apt-get install g++ python3-dev brings it"
+ELSEWHERE = "XDG_CACHE_HOME=FOLDER names another"
 WORTHWHILE = 5000
 """Updates from which on ``auto`` compiles. A small net's is 0.8 ms shorter then, and compiling it takes
 10 to 16 s of CPU the first time and 1 s ever after: it pays from about 15,000 updates on, and then from
@@ -31,19 +31,19 @@ WORTHWHILE = 5000
 
 
 def compiles(spec: Spec) -> bool:
-    """Whether the updates of a session are compiled: a function of the spec, and of whether there is a
-    C++ compiler. Raises MissingError where the spec asks for one and there is none."""
-    lacks = lacking() if _wanted(spec) else ""
-    if lacks and spec.meta.compile is True:
-        raise MissingError(f"meta.compile: there is no {lacks} on this machine", INSTALL)
-    return _wanted(spec) and not lacks
+    """Whether the updates of a session are compiled: a function of the spec, and of whether the machine
+    can. Raises MissingError where the spec asks for it and the machine cannot."""
+    lack = lacking() if _wanted(spec) else None
+    if lack and spec.meta.compile is True:
+        raise MissingError(f"meta.compile: there is no {lack.what} on this machine", lack.ways)
+    return _wanted(spec) and not lack
 
 
 def regrets(spec: Spec) -> list[str]:
-    """What there is to say where updates would be compiled, had the machine a compiler."""
-    lacks = lacking() if _wanted(spec) else ""
+    """What there is to say where updates would be compiled, could the machine do it."""
+    lack = lacking() if _wanted(spec) else None
     slow = "updates are not compiled, which is slower"
-    return [f"meta.compile: there is no {lacks}, so {slow}; {INSTALL}"] if lacks else []
+    return [f"meta.compile: there is no {lack.what}, so {slow}; {lack.ways}"] if lack else []
 
 
 def _wanted(spec: Spec) -> bool:
@@ -57,13 +57,27 @@ def _possible(spec: Spec) -> bool:
     return not obstacle(agent.algorithm, agent.memory, nets, spec.meta)
 
 
-def lacking() -> str:
-    """What the compiler needs and this machine does not have; empty where it has all."""
+class Lack(NamedTuple):
+    """Something that this machine does not have, and how it comes by it."""
+
+    what: str
+    remedy: str
+
+    @property
+    def ways(self) -> str:
+        """What to do about it."""
+        return f"{self.remedy}; --set meta.compile=false does without"
+
+
+def lacking() -> Lack | None:
+    """What compiling needs and this machine does not have."""
     if not shutil.which(os.environ.get("CXX", "g++")):
-        return "C++ compiler"
+        return Lack("C++ compiler", INSTALL)
     if not (Path(sysconfig.get_path("include")) / "Python.h").exists():
-        return "Python.h"
-    return ""
+        return Lack("Python.h", INSTALL)
+    if not writable(folder()):
+        return Lack(f"folder for graphs that can be written ({folder()})", ELSEWHERE)
+    return None
 
 
 def updates(spec: Spec) -> int:
@@ -119,10 +133,9 @@ def prepare() -> None:
     import torch._inductor.compile_fx
     import torch._inductor.config as inductor
     from torch._inductor.cpu_vec_isa import VecISA
-    from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
-    if os.environ.get(CACHE) in (None, default_cache_dir()):  # which Dynamo sets when it is imported
-        os.environ[CACHE] = str(_cache())
+    os.environ[CACHE] = str(folder())
+    discard_torn(folder())
     torch._dynamo.config.trace_autograd_ops = True
     torch._dynamo.config.recompile_limit = 64
     torch._dynamo.config.run_gc_after_compile = False
@@ -150,10 +163,3 @@ def troubles() -> tuple[type[Exception], ...]:
     from torch._dynamo.exc import TorchDynamoException
 
     return TorchDynamoException, OSError
-
-
-def _cache() -> Path:
-    """A folder of the user's own: what lies in PyTorch's default, below /tmp, is executed, and another
-    user may have put it there. Graphs are for one kind of processor; a home may be seen by several."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "slm-lightning" / "graphs" / processor_digest()

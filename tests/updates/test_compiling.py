@@ -14,18 +14,17 @@ import torch._dynamo
 from torch import nn
 from torch._inductor import config as inductor
 from torch._inductor.cpu_vec_isa import VecAVX2
-from torch._inductor.runtime.cache_dir_utils import cache_dir, default_cache_dir
 from torch.testing import assert_close
 
 from slm_lightning.data.workers import Workers
 from slm_lightning.errors import MissingError, SpecError
-from slm_lightning.provenance import processor_digest
 from slm_lightning.registry import REGISTRY
 from slm_lightning.spec.model import Spec
 from slm_lightning.spec.resolve import resolve_dict
 from slm_lightning.spec.torch_names import OPTIMIZERS
 from slm_lightning.updates import Updates, compiles, regrets
-from slm_lightning.updates.compiling import CACHE, WORTHWHILE, prepare, updates
+from slm_lightning.updates.cache import CACHE
+from slm_lightning.updates.compiling import WORTHWHILE, prepare, updates
 from tests.conftest import REPLAY, assert_equal, make_spec, train
 from tests.contracts.test_resume import Keep
 from tests.support import equal, needs_compiler
@@ -198,20 +197,6 @@ def test_whether_newer_instructions_load_is_tried_in_this_process(calls, tmp_pat
     subprocess.run(compiler, input=code, text=True, check=True)
     monkeypatch.setattr("subprocess.run", pytest.fail)
     assert VecAVX2()._probe_load(library) is not bool(calls)
-
-
-@pytest.mark.parametrize("chosen", [None, "default", "other"])
-def test_graphs_lie_in_a_folder_of_the_users_own(chosen, tmp_path, monkeypatch):
-    """Not in PyTorch's default, which it names in the environment when Dynamo is imported: what lies
-    there is executed, and another user may have put it there."""
-    folders = {None: None, "default": default_cache_dir(), "other": str(tmp_path / "other")}
-    monkeypatch.setenv(CACHE, folders[chosen] or "")
-    if chosen is None:
-        monkeypatch.delenv(CACHE)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    prepare.__wrapped__()
-    own = f"{tmp_path}/slm-lightning/graphs/{processor_digest()}"
-    assert cache_dir() == (folders[chosen] if chosen == "other" else own)
 
 
 @pytest.mark.slow
