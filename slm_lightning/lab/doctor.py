@@ -25,6 +25,7 @@ from slm_lightning.lab.preflight import has_display
 from slm_lightning.lab.running.admission import usable_cores
 from slm_lightning.provenance import Provenance
 from slm_lightning.redact import redact
+from slm_lightning.updates import compiler, folder, lacking
 
 State = Literal["ok", "warning", "problem"]
 
@@ -169,6 +170,10 @@ def _tools() -> Iterator[Finding]:
         except Exception:  # whatever a broken package raises
             place = None
         yield Finding("tools", name, place or "none", *_if(not place, advice))
+    lack = lacking()
+    there = f"{shutil.which(compiler())}, graphs in {folder()}"
+    advice = f"{lack.remedy}: long trainings are several times slower without" if lack else ""
+    yield Finding("tools", "compiler", f"no {lack.what}" if lack else there, *_if(bool(lack), advice))
 
 
 def _ffmpeg() -> str | None:

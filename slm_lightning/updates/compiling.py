@@ -57,6 +57,11 @@ def _possible(spec: Spec) -> bool:
     return not obstacle(agent.algorithm, agent.memory, nets, spec.meta)
 
 
+def compiler() -> str:
+    """The C++ compiler by its name, as PyTorch looks for it."""
+    return os.environ.get("CXX", "g++")
+
+
 class Lack(NamedTuple):
     """Something that this machine does not have, and how it comes by it."""
 
@@ -71,7 +76,7 @@ class Lack(NamedTuple):
 
 def lacking() -> Lack | None:
     """What compiling needs and this machine does not have."""
-    if not shutil.which(os.environ.get("CXX", "g++")):
+    if not shutil.which(compiler()):
         return Lack("C++ compiler", INSTALL)
     if not (Path(sysconfig.get_path("include")) / "Python.h").exists():
         return Lack("Python.h", INSTALL)

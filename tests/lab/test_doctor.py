@@ -44,6 +44,14 @@ def test_a_healthy_lab(record: Record, lab: Lab) -> None:
     ]
 
 
+def test_without_a_compiler_it_says_what_brings_one(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long trainings are compiled, and would be so much slower."""
+    monkeypatch.setenv("CXX", "/none")
+    found = findings(lab("doctor", "--json").out)["tools", "compiler"]
+    assert (found["state"], found["value"]) == ("warning", "no C++ compiler")
+    assert "apt-get install g++" in found["advice"]
+
+
 def test_what_a_dead_process_left_is_named(record: Record, lab: Lab) -> None:
     run_id = record.create_run(experiment="ppo", name="ppo_t0", kind="trial")
     (record.folder(run_id) / "metrics.jsonl").write_text('{"frame": 1, "loss": 1.0}\n')
