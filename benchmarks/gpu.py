@@ -24,6 +24,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.measure.arguments import count
 from benchmarks.measure.ceilings import Asked, Ceilings, asked_by, best_seconds, measure_ceilings
 from benchmarks.measure.pace import WARM_ROUNDS, Pace
 from benchmarks.measure.page import command, machine, table, write
@@ -137,7 +138,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--num-envs", type=int, nargs="+", default=[1024, 4096, 16384, 65536])
-    parser.add_argument("--rounds", type=int, default=150)
+    parser.add_argument("--rounds", type=count, default=150, help="Of each training that is timed.")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--write", action="store_true", help="Write docs/performance.md.")
     arguments = parser.parse_args()

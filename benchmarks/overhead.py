@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from lightning import LightningModule, Trainer
 
+from benchmarks.measure.arguments import count
 from benchmarks.measure.page import command, machine, spread, table, write
 from benchmarks.measure.training import train
 from benchmarks.measure.works import WORKS
@@ -122,8 +123,8 @@ def seconds(work: Callable[[], object]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--frames", type=int, default=100_000)
-    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--frames", type=count, default=100_000, help="Of each training.")
+    parser.add_argument("--pairs", type=count, default=5, help="Times that all is measured, in turns.")
     parser.add_argument("--write", action="store_true", help="Write docs/performance.md.")
     arguments = parser.parse_args()
     torch.set_num_threads(1)

@@ -28,6 +28,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from benchmarks.measure.arguments import count, share
 from benchmarks.measure.comparison import Pair, ratios, speed, tables
 from benchmarks.measure.page import machine, write
 from benchmarks.measure.programs import CACHE, run_python, run_spec
@@ -114,8 +115,8 @@ def remake(pairs: list[Pair]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--works", nargs="+", choices=list(WORKS), default=list(WORKS))
-    parser.add_argument("--pairs", type=int, default=4)
-    parser.add_argument("--frames-scale", type=float, default=1.0)
+    parser.add_argument("--pairs", type=count, default=4, help="Seeds of each work, from 0 on.")
+    parser.add_argument("--frames-scale", type=share, default=1.0, help="Share of each work's frames.")
     parser.add_argument("--json", type=Path, help="Keep every pair as a line of this file.")
     parser.add_argument("--write", action="store_true", help="Write docs/performance.md.")
     arguments = parser.parse_args()

@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks.measure.arguments import count
 from benchmarks.measure.clocks import Cost, busy_seconds
 from benchmarks.measure.page import command, machine, spread, table, write
 from benchmarks.measure.programs import run_python, run_spec
@@ -66,9 +67,9 @@ def help_seconds(repeats: int = 5) -> list[float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pairs", type=int, default=3)
-    parser.add_argument("--sessions", type=int, default=4)
-    parser.add_argument("--frames", type=int, default=WORK.frames)
+    parser.add_argument("--pairs", type=count, default=3, help="Times that all is measured, in turns.")
+    parser.add_argument("--sessions", type=count, default=4, help="Of the trial.")
+    parser.add_argument("--frames", type=count, default=WORK.frames, help="Of each session.")
     parser.add_argument("--write", action="store_true", help="Write docs/performance.md.")
     arguments = parser.parse_args()
     numbers = (1, arguments.sessions)
