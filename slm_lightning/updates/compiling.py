@@ -168,3 +168,9 @@ def troubles() -> tuple[type[Exception], ...]:
     from torch._dynamo.exc import TorchDynamoException
 
     return TorchDynamoException, OSError
+
+
+def reason(error: Exception) -> str:
+    """What went wrong, in a line: that of the C++ compiler where it is the one that complains."""
+    lines = [line.strip() for line in str(error).strip().splitlines()] or [type(error).__name__]
+    return next((line for line in lines if "error: " in line), lines[0])

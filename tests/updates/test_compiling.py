@@ -173,17 +173,15 @@ def test_a_compiler_that_does_not_know_the_processor_is_an_error_with_a_way_out(
     prepare()
     monkeypatch.setenv(CACHE, str(tmp_path / "graphs"))
     old = tmp_path / "g++"
-    old.write_text(
-        '#!/bin/sh\ncase "$*" in *.cpp*) echo unrecognized option; exit 1;; *) exec g++ "$@";; esac'
-    )
+    fails = "echo g++: error: unrecognized option; exit 1"
+    old.write_text(f'#!/bin/sh\ncase "$*" in *.cpp*) {fails};; *) exec g++ "$@";; esac')
     old.chmod(0o755)
     weights = nn.Parameter(torch.ones(3))
     updates = Updates({"net": learner([weights])}, Workers(), compiled=True)
-    cannot = pytest.raises(MissingError, match="the update cannot be compiled")
+    cannot = pytest.raises(MissingError, match=r"cannot be compiled: g\+\+: error: unrecognized option")
     with inductor.patch("cpp.cxx", (str(old),)), cannot as caught:
         updates(("net",), lambda x: ((weights * x).sum() * 7, {}), torch.ones(3))
     assert "meta.compile=false" in str(caught.value.hint)
-    assert "unrecognized option" in str(caught.value.__cause__)
     assert not updates.graphs and gc.isenabled()
 
 
