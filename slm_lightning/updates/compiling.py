@@ -112,13 +112,17 @@ def as_graph(function: FunctionType, device: torch.device) -> Callable[..., Any]
 @contextlib.contextmanager
 def uncollected() -> Iterator[None]:
     """The garbage collector rests: imports and tracing build much that stays, which it would look
-    through again and again."""
-    collects = gc.isenabled()
+    through again and again. Behind it all there is counts as old, as it would have to be looked through
+    once more before it does: half a second."""
+    collects, forked = gc.isenabled(), gc.get_freeze_count()
     gc.disable()
     try:
         yield
     finally:
         if collects:
+            gc.freeze()
+            if not forked:  # of the fork server, whose objects are no work for this process
+                gc.unfreeze()
             gc.enable()
 
 

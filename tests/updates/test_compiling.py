@@ -24,7 +24,7 @@ from slm_lightning.spec.resolve import resolve_dict
 from slm_lightning.spec.torch_names import OPTIMIZERS
 from slm_lightning.updates import Updates, compiles, regrets
 from slm_lightning.updates.cache import CACHE
-from slm_lightning.updates.compiling import WORTHWHILE, prepare, updates
+from slm_lightning.updates.compiling import WORTHWHILE, prepare, uncollected, updates
 from tests.conftest import REPLAY, assert_equal, make_spec, train
 from tests.contracts.test_resume import Keep
 from tests.support import equal, needs_compiler
@@ -183,6 +183,20 @@ def test_a_compiler_that_does_not_know_the_processor_is_an_error_with_a_way_out(
         updates(("net",), lambda x: ((weights * x).sum() * 7, {}), torch.ones(3))
     assert "meta.compile=false" in str(caught.value.hint)
     assert not updates.graphs and gc.isenabled()
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_what_is_built_while_the_collector_rests_is_old_behind_it(frozen):
+    if frozen:
+        gc.freeze()
+    try:
+        with uncollected():
+            built = [[] for _ in range(1000)]
+            assert any(built is one for one in gc.get_objects(generation=0))
+        assert not any(built is one for one in gc.get_objects(generation=0))
+        assert bool(gc.get_freeze_count()) is frozen
+    finally:
+        gc.unfreeze()
 
 
 @pytest.mark.parametrize("calls", ["", "missing()"])
