@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch._C._dynamo.guards import TensorGuards
 
 from slm_lightning.algorithms.agent import Info
 
@@ -30,15 +32,16 @@ class Graph:
         self.ways: list[Way] = []
 
     def __call__(self, *tensors: Any) -> Info:
-        given = flat(tensors, [torch.is_grad_enabled(), torch._C._is_any_autocast_enabled()])
+        told, given = [torch.is_grad_enabled(), torch._C._is_any_autocast_enabled()], []
+        flat(tensors, told, given)
         for way in self.ways:
-            if way.fits(given):
+            if way.fits(told, given):
                 return way(given)
         with overheard() as calls:
             info = self.compiled(*tensors)
         code = calls[0].code if len(calls) == 1 else None
         if code is not None and code is self.code:  # nothing was traced anew: it has settled
-            self.ways += straight(calls[0], given, info)
+            self.ways += straight(calls[0], told, given, info)
         self.code = code
         return info
 
@@ -63,22 +66,29 @@ class Way:
     run: Callable[[list[Any]], Sequence[Tensor]]
     inputs: list[Any]
     places: list[tuple[int, int]]
-    """Of inputs that are handed over: among the inputs, among what is given."""
-    given: list[Any]
+    """Of inputs that are handed over: among the inputs, among the tensors that are given."""
+    told: list[Any]
+    """What else was given."""
+    alike: TensorGuards
+    """Asks whether a graph made for the tensors that were given is one for others."""
+    count: int
+    """How many these were."""
     twins: list[tuple[int, int]]
     """Places at which the same tensor was given twice, which is one input."""
     results: dict[str, int]
     """Places of metrics among the outputs."""
 
-    def fits(self, given: list[Any]) -> bool:
-        """Whether a call with ``given`` is one of these."""
+    def fits(self, told: list[Any], given: list[Tensor]) -> bool:
+        """Whether a call with ``given``, and ``told`` beside them, is one of these."""
         return (
-            len(given) == len(self.given)
-            and all(map(alike, given, self.given))
+            len(given) == self.count
+            and len(told) == len(self.told)
+            and all(map(operator.is_, told, self.told))
+            and self.alike.check(*given)
             and all(given[i] is given[j] for i, j in self.twins)
         )
 
-    def __call__(self, given: list[Any]) -> Info:
+    def __call__(self, given: list[Tensor]) -> Info:
         inputs = self.inputs.copy()  # a call empties the list
         for place, source in self.places:
             inputs[place] = given[source]
@@ -87,14 +97,14 @@ class Way:
         return {key: outputs[place] for key, place in self.results.items()}
 
 
-def straight(call: Call, given: list[Any], info: Info) -> list[Way]:
+def straight(call: Call, told: list[Any], given: list[Tensor], info: Info) -> list[Way]:
     """The way that ``call`` went from ``given`` to ``info``; none where more happened than its code
     says, or where what is given is written to or shares memory with the state."""
     first: dict[int, int] = {}
-    twins = [(first.setdefault(id(x), i), i) for i, x in enumerate(given) if isinstance(x, Tensor)]
+    twins = [(first.setdefault(id(x), i), i) for i, x in enumerate(given)]
     places = [(i, first[id(x)]) for i, x in enumerate(call.inputs) if id(x) in first]
     handed = {place for place, _ in places}
-    memory = {x.untyped_storage().data_ptr() for x in given if isinstance(x, Tensor)}
+    memory = {x.untyped_storage().data_ptr() for x in given}
     state = [x for i, x in enumerate(call.inputs) if i not in handed]
     outputs = {location(x): i for i, x in enumerate(call.outputs)}
     results = {key: location(x) for key, x in info.items()}
@@ -110,31 +120,29 @@ def straight(call: Call, given: list[Any], info: Info) -> list[Way]:
     inputs = [None if i in handed else x for i, x in enumerate(call.inputs)]
     twins = [(i, j) for i, j in twins if i != j]
     found = {key: outputs[at] for key, at in results.items()}
-    return [Way(call.code.current_callable, inputs, places, given, twins, found)]
+    run, same = call.code.current_callable, guards(given)
+    return [Way(run, inputs, places, told, same, len(given), twins, found)]
 
 
-def flat(values: tuple[Any, ...], into: list[Any]) -> list[Any]:
-    """``values`` in one list, in which tuples are told by their types and lengths."""
+def flat(values: tuple[Any, ...], told: list[Any], given: list[Tensor]) -> None:
+    """Adds the tensors among ``values`` to ``given`` and all else to ``told``, in which tuples are told
+    by their types and lengths."""
     for value in values:
-        if isinstance(value, tuple):
-            into += (type(value), len(value))
-            flat(value, into)
+        if isinstance(value, Tensor):
+            told.append(Tensor)
+            given.append(value)
+        elif isinstance(value, tuple):
+            told += (type(value), len(value))
+            flat(value, told, given)
         else:
-            into.append(value)
-    return into
+            told.append(value)
 
 
-def alike(x: Any, y: Any) -> bool:
-    """Whether a graph made for ``y`` is one for ``x``."""
-    return x is y or (
-        isinstance(x, Tensor)
-        and type(x) is type(y)
-        and x.shape == y.shape
-        and x.dtype == y.dtype
-        and x.stride() == y.stride()
-        and x.device == y.device
-        and x.requires_grad == y.requires_grad
-    )
+def guards(tensors: list[Tensor]) -> TensorGuards:
+    """Dynamo's own question whether other tensors are alike for a graph (of one type, dtype, device,
+    shape, strides and want of gradients), at a thirtieth of what it costs in Python."""
+    sizes = {"dynamic_dims_sizes": None, "dynamic_dims_strides": None}
+    return TensorGuards(*tensors, **sizes)
 
 
 def location(x: Any) -> tuple[Any, ...]:

@@ -15,7 +15,7 @@ from torch.testing import assert_close
 
 from slm_lightning.data.workers import Workers
 from slm_lightning.updates import Updates
-from slm_lightning.updates.graph import alike, flat, overheard
+from slm_lightning.updates.graph import flat, guards, overheard
 from tests.conftest import assert_equal, make_spec, train
 from tests.support import needs_compiler
 from tests.updates.cases import CARTPOLE, STEEP
@@ -180,15 +180,24 @@ def test_a_parameter_that_is_given_never_goes_straight():
 
 def test_alike_are_tensors_for_which_a_graph_is_the_same():
     x = torch.ones(4, 4)
-    assert alike(x, x) and alike(x, torch.zeros(4, 4))
-    for other in (x[:2], x[None], x.double(), x.t()[:, ::2], torch.ones(8, 4)[::2], None, 1.0):
-        assert not alike(other, x)
-    assert not alike(x.clone().requires_grad_(), x)
-    assert not alike(nn.Parameter(x), x.clone().requires_grad_())
-    assert not alike(x.to("meta"), x)
+    for one in (x, x.clone().requires_grad_()):
+        alike = guards([one]).check
+        assert alike(one) and alike(torch.zeros(4, 4, requires_grad=one.requires_grad))
+        with torch.no_grad():
+            assert alike(one)
+        for other in (x[:2], x[None], x.double(), x.t()[:, ::2], torch.ones(8, 4)[::2], x.to("meta")):
+            assert not alike(other.requires_grad_(one.requires_grad))
+        assert not alike(nn.Parameter(x))
+        assert not alike(x.clone().requires_grad_(not one.requires_grad))
 
 
 def test_tuples_are_told_apart_by_their_shape():
     x = torch.ones(1)
     ways = [(x, x), ((x, x),), ((x,), x), (x, (x,)), (x, None), (None, x)]
-    assert len({tuple(map(id, flat(way, []))) for way in ways}) == len(ways)
+    shapes = []
+    for way in ways:
+        told, given = [], []
+        flat(way, told, given)
+        assert all(one is x for one in given)
+        shapes.append(tuple(map(id, told)))
+    assert len(set(shapes)) == len(ways)
