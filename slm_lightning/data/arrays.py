@@ -58,11 +58,16 @@ def running_max(x: Array) -> Array:
     return x.cummax(0).values if isinstance(x, Tensor) else np.maximum.accumulate(x)
 
 
-def write(ring: Array, step: int, rows: Array) -> None:
-    """Writes ``rows [T, ...]`` from ``step`` on, around the end of the ring where need be; T is at most
-    its length."""
-    first = step % len(ring)
-    room = len(ring) - first
-    ring[first : first + len(rows)] = rows[:room]
-    if len(rows) > room:
-        ring[: len(rows) - room] = rows[room:]
+def write(rings: dict[str, Array], step: int, columns: dict[str, Array]) -> None:
+    """Writes the rows ``[T, ...]`` of each column into the ring of its name, from ``step`` on, around
+    the end where need be. All columns are of one length, and all rings, which is at least T."""
+    length, count = (len(next(iter(x.values()))) for x in (rings, columns))
+    first = step % length
+    if first + count <= length:
+        for name, rows in columns.items():
+            rings[name][first : first + count] = rows
+        return
+    room = length - first
+    for name, rows in columns.items():
+        rings[name][first:] = rows[:room]
+        rings[name][: count - room] = rows[room:]

@@ -81,7 +81,7 @@ class Collector:
         """
         rollout = self._room(steps)
         with torch.inference_mode():
-            rollout.seen[0] = self.obs
+            rollout.views[0].copy_(self.obs)
             for t in range(steps):
                 self._step(rollout, t)
         return self._finish(rollout, steps, version)
@@ -90,7 +90,7 @@ class Collector:
         """As ``collect``, until ``episodes`` have ended or ``limit`` vector steps are made."""
         rollout, t, ended = self._room(min(limit, 1024)), 0, 0
         with torch.inference_mode():
-            rollout.seen[0] = self.obs
+            rollout.views[0].copy_(self.obs)
             while ended < episodes and t < limit:
                 if t == rollout.steps:
                     rollout = self._room(min(limit, 2 * t))
@@ -156,7 +156,7 @@ class Collector:
         if rollout.hidden is not None and self.recall.hidden is not None:
             rollout.hidden[t] = self.recall.hidden
         self.agent.at(self.frame)
-        action = self.agent.act(self.recall(rollout.seen[t]))
+        action = self.agent.act(self.recall(rollout.views[t]))
         step = self.env.step(action)
         rollout.write(t, action, step)
         self.shown = refuse_dead_ends(step.obs, self.env.info)
@@ -198,7 +198,7 @@ class Collector:
         return self.rollout
 
     def _finish(self, rollout: Rollout, steps: int, version: int) -> tuple[Batch, list[Episode]]:
-        self.obs = rollout.seen[steps]
+        self.obs = rollout.views[steps]
         batch = rollout.first(steps)
         over = batch.over if self.tells_over else None
         reward = self.normalizers.reward(batch.reward, batch.terminated)

@@ -82,14 +82,17 @@ class ReplayMemory:
         """Takes in a rollout ``[T, N, ...]``, which follows the one before it."""
         columns = {name: array(getattr(batch, name)) for name in self.recorded}
         obs, next_obs = array(batch.obs), array(batch.next_obs)
-        for start in range(0, len(obs), self.frames.most):
-            part = slice(start, start + self.frames.most)
+        steps, most = len(obs), self.frames.most
+        if steps <= most:
+            self._append(columns | self.frames.append(obs, next_obs), steps)
+            return
+        for start in range(0, steps, most):
+            part = slice(start, start + most)
             rows = {name: column[part] for name, column in columns.items()}
             self._append(rows | self.frames.append(obs[part], next_obs[part]), len(rows["reward"]))
 
     def _append(self, rows: dict[str, Array], steps: int) -> None:
-        for name, values in rows.items():
-            write(self.arrays[name], self.head, values)
+        write(self.arrays, self.head, rows)
         self.head += steps
         self.tail = max(self.tail, self.head - self.steps)
         if not self.frames.roomy:  # each step wrote at most two images, so pushed out at most two

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from slm_lightning.core import Batch, EnvInfo, Step
+from slm_lightning.data.arrays import array
 
 
 class Rollout:
@@ -37,6 +38,8 @@ class Rollout:
             steps + 1, info.num_envs, *info.obs_shape, dtype=obs_dtype, device=device
         )
         """What the agent acts on: one row more than there are steps."""
+        self.views = self.seen.unbind()
+        """Its rows; to take one of them out of it costs more."""
         self.whole = whole = Batch(
             obs=self.seen[:steps],
             action=torch.empty(*shape, *info.action.shape, dtype=info.action.dtype, device=device),
@@ -56,10 +59,11 @@ class Rollout:
         self.obs, self.next_obs = (
             _writable(rows, on_host and not self.apart) for rows in (self.seen, whole.next_obs)
         )
+        self.action = array(whole.action)
 
     def write(self, t: int, action: Tensor, step: Step) -> None:
         """Takes down what was done and what came of it; observations come through their normaliser."""
-        self.whole.action[t] = action
+        self.action[t] = array(action)
         self.reward[t] = step.reward
         self.terminated[t] = step.terminated
         self.truncated[t] = step.truncated

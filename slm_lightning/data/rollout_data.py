@@ -123,8 +123,9 @@ class RolloutData(LightningDataModule):
         self.episodes = []
         for _ in range(TOGETHER):
             yield self.collect()
-            row_is_due = self.frame // frequency > start // frequency
-            is_long = self.frame - self.round_start >= TOGETHER or self.frame - start >= MOST
+            frame = self.frame
+            row_is_due = frame // frequency > start // frequency
+            is_long = frame - self.round_start >= TOGETHER or frame - start >= MOST
             if row_is_due or is_long or self.finished:
                 return
 

@@ -54,7 +54,8 @@ class Layers(Whole, nn.Sequential):
         if not self.is_plain():
             return super().forward(x)
         for layer in self._modules.values():
-            x = applied(layer, x)
+            apply = PLAIN.get(type(layer))
+            x = layer(x) if apply is None else apply(x, layer._parameters)
         return x
 
 

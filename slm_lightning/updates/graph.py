@@ -32,7 +32,8 @@ class Graph:
         self.ways: list[Way] = []
 
     def __call__(self, *tensors: Any) -> Info:
-        told, given = [torch.is_grad_enabled(), torch._C._is_any_autocast_enabled()], []
+        told: list[Any] = [torch.is_grad_enabled(), torch._C._is_any_autocast_enabled()]
+        given: list[Tensor] = []
         flat(tensors, told, given)
         for way in self.ways:
             if way.fits(told, given):
