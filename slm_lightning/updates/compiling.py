@@ -135,12 +135,15 @@ def prepare() -> None:
 
     PyTorch would compile its vector headers up to three times, to see whether the compiler knows this
     processor: one that can read them at all does. It would precompile the headers of a graph, which
-    takes longer than the graph itself, keep them below /tmp, and check them again in every process.
+    takes longer than the graph itself, keep them below /tmp, and check them again in every process. It
+    would read all of its own source in every process, to know kept graphs of another PyTorch by: the
+    commit that it was built from tells that.
     Its tanh takes four times as long as one exponential, from which it differs by 2e-7.
     """
     import torch._dynamo.config
     import torch._inductor.compile_fx
     import torch._inductor.config as inductor
+    from torch._inductor.codecache import torch_key
     from torch._inductor.cpu_vec_isa import VecISA
 
     os.environ[CACHE] = str(folder())
@@ -155,6 +158,8 @@ def prepare() -> None:
     inductor.cpp.use_decompose_tanh = True
     inductor.cpp_cache_precompile_headers = False
     VecISA._probe_load = _loads  # type: ignore[method-assign,assignment]
+    torch_key.clear()  # type: ignore[attr-defined]
+    torch_key.set(f"{torch.__version__} {torch.version.git_version}".encode())  # type: ignore[attr-defined]
 
 
 def _loads(isa: object, library: str) -> bool:

@@ -13,6 +13,7 @@ import torch
 import torch._dynamo
 from torch import nn
 from torch._inductor import config as inductor
+from torch._inductor.codecache import torch_key
 from torch._inductor.cpu_vec_isa import VecAVX2
 from torch.testing import assert_close
 
@@ -197,6 +198,11 @@ def test_what_is_built_while_the_collector_rests_is_old_behind_it(frozen):
         assert bool(gc.get_freeze_count()) is frozen
     finally:
         gc.unfreeze()
+
+
+def test_graphs_of_another_pytorch_are_told_apart_without_reading_all_its_files():
+    prepare()
+    assert str(torch.version.git_version) in torch_key().decode()
 
 
 @pytest.mark.parametrize("calls", ["", "missing()"])
