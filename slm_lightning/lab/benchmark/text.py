@@ -27,7 +27,10 @@ BESIDE = (
 MAIN = ["algorithm", "total_reward_ma", "greedy evaluation", "SLM Lab", "target", "frames", "sessions"]
 MAIN += ["time of a session", "commit", "run"]
 STEADINESS = ["strength", "sample_efficiency", "stability", "consistency", "score_iqm"]
-FOUND = "Each by a search of this lab, whose sessions had other seeds than those of the results."
+SEARCHED = (
+    "Searches of this lab, whose sessions had other seeds than those of the results. A row has the best"
+    " setting of its search, unless a note says otherwise."
+)
 SEARCHES = ["algorithm", "search", "what was drawn", "settings", "frames", "the best came to"]
 RECORD = "record"
 """The folder of the compact record, beside the pages."""
@@ -43,7 +46,7 @@ def environment_page(environment: Environment, folder: Path) -> str:
         lines += ["", "## How fast, how steady", "", *_steadiness(shown)]
         lines += ["", "## To run a row again", "", *_commands(shown)]
     if searches := [_search(e.row, e.search) for e in environment.entries if e.search]:
-        lines += ["", "## How settings were found", "", FOUND, "", *table(SEARCHES, searches)]
+        lines += ["", "## How settings were searched", "", SEARCHED, "", *table(SEARCHES, searches)]
     if notes := [note for entry in environment.entries for note in _notes(entry)]:
         lines += ["", "## Notes", "", *(f"- {note}" for note in notes)]
     return "\n".join(lines) + "\n"
@@ -176,9 +179,7 @@ def _notes(entry: Entry) -> list[str]:
     params = entry.row.params
     said = [f"{label}: {params.note}"] if params.note else []
     if params.search and not entry.search:
-        said.append(
-            f"{label}: nothing is kept of search `{params.search[:8]}`, which found its setting"
-        )
+        said.append(f"{label}: nothing is kept of its search `{params.search[:8]}`")
     if kept and not result:
         changed = _changed(kept, entry)
         return [*said, f"{label}: its setting has changed since run `{kept.run_id[:8]}`{changed}"]

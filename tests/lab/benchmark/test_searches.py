@@ -87,4 +87,4 @@ def test_what_this_record_has_not_stays_as_it_is_kept(
     other = the_set(tmp_path, "0" * 32)
     assert read_search(other[0].rows[0], folder / "record") is None
     write_pages(other, folder)
-    assert "A2C: nothing is kept of search `00000000`" in (folder / "CartPole-v1.md").read_text()
+    assert "A2C: nothing is kept of its search `00000000`" in (folder / "CartPole-v1.md").read_text()
