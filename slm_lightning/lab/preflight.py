@@ -146,7 +146,7 @@ def _check_budget(spec: Spec) -> None:
             "env.max_frame",
             f"{env.max_frame} frames are less than one round of {least} "
             f"({steps} vector steps x {env.num_envs} sub-environments{share})",
-            "agent.algorithm.training_start_step says when learning begins"
+            "training_start_step and training_frequency of agent.algorithm say when learning begins"
             if spec.agent.memory.replay
             else "",
         )
