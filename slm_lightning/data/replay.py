@@ -82,12 +82,8 @@ class ReplayMemory:
         """Takes in a rollout ``[T, N, ...]``, which follows the one before it."""
         columns = {name: array(getattr(batch, name)) for name in self.recorded}
         obs, next_obs = array(batch.obs), array(batch.next_obs)
-        steps, most = len(obs), self.frames.most
-        if steps <= most:
-            self._append(columns | self.frames.append(obs, next_obs), steps)
-            return
-        for start in range(0, steps, most):
-            part = slice(start, start + most)
+        for start in range(0, len(obs), self.frames.most):
+            part = slice(start, start + self.frames.most)
             rows = {name: column[part] for name, column in columns.items()}
             self._append(rows | self.frames.append(obs[part], next_obs[part]), len(rows["reward"]))
 

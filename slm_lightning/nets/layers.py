@@ -54,8 +54,7 @@ class Layers(Whole, nn.Sequential):
         if not self.is_plain():
             return super().forward(x)
         for layer in self._modules.values():
-            apply = PLAIN.get(type(layer))
-            x = layer(x) if apply is None else apply(x, layer._parameters)
+            x = applied(layer, x)
         return x
 
 

@@ -160,7 +160,7 @@ def _commands(shown: Mapping[Entry, RowResult]) -> list[str]:
 
 
 def _search(row: Row, search: KeptSearch) -> list[str]:
-    """How the setting of a row was found."""
+    """What a search for the setting of a row drew, took and found."""
     kept = f"{RECORD}/{slug(row.environment)}/{slug(row.label)}{SUFFIX}"
     best = search.winner
     return [
