@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,8 +24,11 @@ class TargetNet(nn.Module):
         self.params, self.num_envs = params, num_envs
         self.mine: list[Tensor] = list(self.net.parameters())
         self.theirs: list[Tensor] = list(online.parameters())
-        self.online = (online,)
-        """In a tuple, so that it is no part of this module."""
+        pairs = zip(self.net.modules(), online.modules())
+        self.with_buffers: list[tuple[Any, Any]] = [
+            (mine, theirs) for mine, theirs in pairs if mine._buffers
+        ]
+        """Modules whose buffers are copied; another tensor may become one."""
 
     def forward(self, *inputs):
         return self.net(*inputs)
@@ -51,5 +55,7 @@ class TargetNet(nn.Module):
     def blend(self, tau: float) -> None:
         """``θ' ← θ' + τ (θ - θ')``; buffers are copied."""
         torch._foreach_lerp_(self.mine, self.theirs, tau)
-        for mine, theirs in zip(self.net.buffers(), self.online[0].buffers()):
-            mine.copy_(theirs)
+        for mine, theirs in self.with_buffers:
+            for name, buffer in mine._buffers.items():
+                if buffer is not None:
+                    buffer.copy_(theirs._buffers[name])

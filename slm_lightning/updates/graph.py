@@ -70,12 +70,14 @@ class Way:
     """Of inputs that are handed over: among the inputs, among the tensors that are given."""
     told: list[Any]
     """What else was given."""
-    alike: TensorGuards
-    """Asks whether a graph made for the tensors that were given is one for others."""
     count: int
-    """How many these were."""
+    """How many tensors were given."""
+    once: list[int]
+    """Where each of them was given first."""
     twins: list[tuple[int, int]]
     """Places at which the same tensor was given twice, which is one input."""
+    alike: TensorGuards
+    """Asks whether a graph made for the tensors at ``once`` is one for others."""
     results: dict[str, int]
     """Places of metrics among the outputs."""
 
@@ -85,8 +87,8 @@ class Way:
             len(given) == self.count
             and len(told) == len(self.told)
             and all(map(operator.is_, told, self.told))
-            and self.alike.check(*given)
             and all(given[i] is given[j] for i, j in self.twins)
+            and self.alike.check(*[given[i] for i in self.once])
         )
 
     def __call__(self, given: list[Tensor]) -> Info:
@@ -102,7 +104,7 @@ def straight(call: Call, told: list[Any], given: list[Tensor], info: Info) -> li
     """The way that ``call`` went from ``given`` to ``info``; none where more happened than its code
     says, or where what is given is written to or shares memory with the state."""
     first: dict[int, int] = {}
-    twins = [(first.setdefault(id(x), i), i) for i, x in enumerate(given)]
+    pairs = [(first.setdefault(id(x), i), i) for i, x in enumerate(given)]
     places = [(i, first[id(x)]) for i, x in enumerate(call.inputs) if id(x) in first]
     handed = {place for place, _ in places}
     memory = {x.untyped_storage().data_ptr() for x in given}
@@ -119,10 +121,10 @@ def straight(call: Call, told: list[Any], given: list[Tensor], info: Info) -> li
     ):
         return []
     inputs = [None if i in handed else x for i, x in enumerate(call.inputs)]
-    twins = [(i, j) for i, j in twins if i != j]
+    once, twins = [i for i, j in pairs if i == j], [(i, j) for i, j in pairs if i != j]
     found = {key: outputs[at] for key, at in results.items()}
-    run, same = call.code.current_callable, guards(given)
-    return [Way(run, inputs, places, told, same, len(given), twins, found)]
+    run, alike = call.code.current_callable, guards([given[i] for i in once])
+    return [Way(run, inputs, places, told, len(given), once, twins, alike, found)]
 
 
 def flat(values: tuple[Any, ...], told: list[Any], given: list[Tensor]) -> None:
@@ -140,8 +142,9 @@ def flat(values: tuple[Any, ...], told: list[Any], given: list[Tensor]) -> None:
 
 
 def guards(tensors: list[Tensor]) -> TensorGuards:
-    """Dynamo's own question whether other tensors are alike for a graph (of one type, dtype, device,
-    shape, strides and want of gradients), at a thirtieth of what it costs in Python."""
+    """Dynamo's own question whether other tensors, no two of which are one, are alike for a graph (of
+    one type, dtype, device, shape, strides and want of gradients), at a thirtieth of what it costs in
+    Python."""
     sizes = {"dynamic_dims_sizes": None, "dynamic_dims_strides": None}
     return TensorGuards(*tensors, **sizes)
 
