@@ -25,6 +25,7 @@ from slm_lightning.spec.numeric import (
     Frame,
     Int,
     Positive,
+    switch,
 )
 from slm_lightning.spec.numeric import NonNegative as NonNegative
 from slm_lightning.spec.numeric import keyword as keyword
@@ -71,7 +72,7 @@ class NetParams(SpecModel):
     polyak_coef: Fraction = 0.0
     """``polyak``: weight τ of the online net. 0 and values above one half are read as older specs meant
     them, as the weight of the target net."""
-    gpu: bool | Literal["auto", "true", "false"] | None = "auto"
+    gpu: Annotated[bool | Literal["auto", "true", "false"] | None, BeforeValidator(switch)] = "auto"
     """``auto`` trains on a GPU where there is one; false on the CPU."""
     normalize: bool = False
     """Divide image observations by 255."""
@@ -276,7 +277,7 @@ class MetaParams(SpecModel):
     """Early stopping of a search's settings by their frames, as SLM Lab's specs write it."""
     seed: Annotated[Int, Field(ge=0, lt=2**63)] = 0
     """Root of every random draw."""
-    compile: Literal["auto"] | bool = "auto"
+    compile: Annotated[Literal["auto"] | bool, BeforeValidator(switch)] = "auto"
     """Each update as one compiled graph: true, false, or where a session has so many updates that
     compiling, which takes seconds, pays (auto)."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"

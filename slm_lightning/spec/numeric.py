@@ -38,6 +38,14 @@ def integer(value: Any) -> int:
     return int(found)
 
 
+def switch(value: Any) -> Any:
+    """What is on, off or up to the lab; a number, which pydantic would read as a bool, is neither."""
+    found = keyword(value)
+    if isinstance(found, int | float) and not isinstance(found, bool):
+        raise PydanticCustomError("switch", "expected true or false")
+    return value
+
+
 def keyword(value: Any) -> Any:
     """A keyword argument of a torch class, whose type is not known here: numeric strings become
     numbers, all else stays."""
