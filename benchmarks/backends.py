@@ -13,6 +13,7 @@ import time
 
 import torch
 
+from benchmarks.measure.arguments import count
 from slm_lightning.core import Keys, VectorEnv
 from slm_lightning.envs import make_env
 from slm_lightning.rl.exploration import random_action
@@ -33,9 +34,9 @@ def steps_per_second(env: VectorEnv, actions: list[torch.Tensor], device: torch.
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--steps", type=count, default=2000)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--num-envs", type=int, nargs="+", default=[16, 1024])
+    parser.add_argument("--num-envs", type=count, nargs="+", default=[16, 1024])
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     device = torch.device(arguments.device)

@@ -137,7 +137,7 @@ def large_net(device: torch.device, steps: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--num-envs", type=int, nargs="+", default=[1024, 4096, 16384, 65536])
+    parser.add_argument("--num-envs", type=count, nargs="+", default=[1024, 4096, 16384, 65536])
     parser.add_argument("--rounds", type=count, default=150, help="Of each training that is timed.")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--write", action="store_true", help="Write docs/performance.md.")

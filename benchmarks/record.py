@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.measure.arguments import count
 from slm_lightning import api
 from slm_lightning.lab.running.job import Job, Outcome, Reached
 from slm_lightning.tracking import Record
@@ -161,11 +162,11 @@ def browse(record: Record, run_id: str) -> None:
         timed("MLflow's table of runs, every trial", lambda: search(running.address, whole, 1000))
 
 
-def search(address: str, asked: dict[str, Any], count: int) -> None:
+def search(address: str, asked: dict[str, Any], most: int) -> None:
     """One request of the table of runs."""
     request = urllib.request.Request(
         f"{address}/api/2.0/mlflow/runs/search",
-        json.dumps({**asked, "max_results": count}).encode(),
+        json.dumps({**asked, "max_results": most}).encode(),
         {"Content-Type": "application/json"},
     )
     with urllib.request.urlopen(request, timeout=10) as answer:
@@ -194,9 +195,9 @@ def sizes(root: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--trials", type=int, default=1000)
-    parser.add_argument("--sessions", type=int, default=4)
-    parser.add_argument("--rows", type=int, default=20)
+    parser.add_argument("--trials", type=count, default=1000)
+    parser.add_argument("--sessions", type=count, default=4)
+    parser.add_argument("--rows", type=count, default=20)
     parser.add_argument("--root", type=Path, help="Keep the record here; default a temporary folder.")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:

@@ -30,6 +30,7 @@ from typing import NamedTuple
 
 from mlflow import MlflowClient
 
+from benchmarks.measure.arguments import count
 from slm_lightning.tracking import Record
 from slm_lightning.tracking.ui import server
 
@@ -145,8 +146,8 @@ def history(client: MlflowClient, run_id: str) -> list[tuple[int, float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--frames", type=int, default=60_000)
-    parser.add_argument("--sessions", type=int, default=2)
+    parser.add_argument("--frames", type=count, default=60_000)
+    parser.add_argument("--sessions", type=count, default=2)
     parser.add_argument("--only", nargs="*", choices=FAULTS, help="Beside the undisturbed run.")
     arguments = parser.parse_args()
     faults = ["well", *(f for f in FAULTS[1:] if not arguments.only or f in arguments.only)]

@@ -23,9 +23,10 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from benchmarks.measure.arguments import count
 from benchmarks.measure.clocks import busy_seconds, own_seconds
 from slm_lightning import api
-from slm_lightning.lab.wording import count
+from slm_lightning.lab import wording
 from slm_lightning.tracking import Record
 
 SPEC = Path(__file__).parent.parent / "specs" / "ppo" / "cartpole_search.json"
@@ -91,7 +92,7 @@ def compare_pruners(trials: int, frames: int) -> None:
             spent.append(sum(trial.frames for trial in found.trials))
             best.append(found.best[0].values[0])
         print(
-            f"{name}, {count(trials, 'trial')} of {count(sessions, 'session')}: "
+            f"{name}, {wording.count(trials, 'trial')} of {wording.count(sessions, 'session')}: "
             f"{1 - spent[1] / spent[0]:.0%} of {spent[0]:,} frames saved; "
             f"best score {best[1]:.1f}, without it {best[0]:.1f}",
             flush=True,
@@ -100,9 +101,9 @@ def compare_pruners(trials: int, frames: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pairs", type=int, default=3)
-    parser.add_argument("--trials", type=int, default=8)
-    parser.add_argument("--frames", type=int, default=40_000)
+    parser.add_argument("--pairs", type=count, default=3)
+    parser.add_argument("--trials", type=count, default=8)
+    parser.add_argument("--frames", type=count, default=40_000)
     parser.add_argument("--pruners", action="store_true", help="Compare pruners instead.")
     arguments = parser.parse_args()
     os.environ.pop("MLFLOW_TRACKING_URI", None)
