@@ -72,10 +72,10 @@ class Rollout:
 
     def take(self, other: Rollout) -> None:
         """Takes over the rows of a shorter one."""
-        self.seen[: other.steps + 1] = other.seen
-        for rows, old in zip(self.whole, other.whole):
+        own, given = (rollout.whole._replace(obs=rollout.seen) for rollout in (self, other))
+        for rows, old in zip(own, given):
             if isinstance(rows, Tensor) and isinstance(old, Tensor):
-                rows[: other.steps] = old
+                rows[: len(old)] = old
 
     def first(self, steps: int) -> Batch:
         """The first ``steps`` vector steps, on the device where training happens."""

@@ -45,7 +45,9 @@ def test_a_longer_one_takes_over_the_rows_of_a_shorter():
     fill(short, range(3), as_tensors=False)
     assert short.hidden is not None
     short.hidden.fill_(7)
+    writes = long.seen._version
     long.take(short)
+    assert long.seen._version == writes + 1, "each row is copied once"
     fill(long, range(3, 6), as_tensors=False)
     whole = Rollout(INFO, torch.float32, 4, 6, CPU, on_host=True)
     fill(whole, range(6), as_tensors=False)
