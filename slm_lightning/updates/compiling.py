@@ -24,6 +24,8 @@ from slm_lightning.updates.cache import CACHE, discard_torn, folder, writable
 
 INSTALL = "apt-get install g++ python3-dev brings it"
 ELSEWHERE = "XDG_CACHE_HOME=FOLDER names another"
+WITHOUT = "a run begun with --set meta.compile=false does without"
+"""``resume`` takes no ``--set``: what began compiled goes on so."""
 WORTHWHILE = 5000
 """Updates from which on ``auto`` compiles. A small net's is 0.8 ms shorter then, and compiling it takes
 10 to 16 s of CPU the first time and 1 s ever after: it pays from about 15,000 updates on, and then from
@@ -71,7 +73,7 @@ class Lack(NamedTuple):
     @property
     def ways(self) -> str:
         """What to do about it."""
-        return f"{self.remedy}; --set meta.compile=false does without"
+        return f"{self.remedy}; {WITHOUT}"
 
 
 def lacking() -> Lack | None:

@@ -14,7 +14,7 @@ from slm_lightning.data.workers import Workers
 from slm_lightning.errors import MissingError
 from slm_lightning.nets.net import Learner
 from slm_lightning.updates.cache import folder
-from slm_lightning.updates.compiling import as_graph, reason, troubles, uncollected
+from slm_lightning.updates.compiling import WITHOUT, as_graph, reason, troubles, uncollected
 from slm_lightning.updates.graph import Graph
 from slm_lightning.updates.heap import keep_freed
 from slm_lightning.updates.stepper import Stepper
@@ -64,8 +64,7 @@ class Updates:
         except troubles() as error:
             raise MissingError(
                 f"the update cannot be compiled: {reason(error)}",
-                f"if graphs on disk are damaged, delete {folder()}: they are made again; "
-                "--set meta.compile=false trains without, more slowly",
+                f"if graphs on disk are damaged, delete {folder()}: they are made again; {WITHOUT}",
             ) from error
 
     def _first(self, steps: tuple[Step, ...], operands: tuple[Any, ...]) -> Info:

@@ -149,7 +149,7 @@ def test_without_a_compiler_auto_trains_plain_and_says_so(lacks, monkeypatch, tm
     spec = make_spec("PPO", LONG_RUN)
     assert not compiles(spec)
     (note,) = regrets(spec)
-    assert "no C++ compiler" in note and "meta.compile=false" in note
+    assert "no C++ compiler" in note and "a run begun with --set meta.compile=false" in note
     assert not regrets(compiled(spec, False))
     with pytest.raises(MissingError, match=r"meta\.compile: there is no C\+\+ compiler"):
         compiles(compiled(spec))
@@ -169,7 +169,7 @@ def test_a_compiler_that_fails_is_an_error_with_a_way_out():
 
     with pytest.raises(MissingError, match="the update cannot be compiled") as caught:
         updates(("net",), untraceable, torch.ones(3))
-    assert "meta.compile=false" in str(caught.value.hint)
+    assert "a run begun with --set meta.compile=false" in str(caught.value.hint)
 
 
 def test_a_compiler_that_does_not_know_the_processor_is_an_error_with_a_way_out(tmp_path, monkeypatch):
@@ -184,7 +184,7 @@ def test_a_compiler_that_does_not_know_the_processor_is_an_error_with_a_way_out(
     cannot = pytest.raises(MissingError, match=r"cannot be compiled: g\+\+: error: unrecognized option")
     with inductor.patch("cpp.cxx", (str(old),)), cannot as caught:
         updates(("net",), lambda x: ((weights * x).sum() * 7, {}), torch.ones(3))
-    assert "meta.compile=false" in str(caught.value.hint)
+    assert "a run begun with --set meta.compile=false" in str(caught.value.hint)
     assert not updates.graphs and gc.isenabled()
 
 
