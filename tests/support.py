@@ -6,6 +6,7 @@ import copy
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -126,6 +127,12 @@ def needs_compiler() -> None:
         if os.environ.get("CI") == "true":
             pytest.fail(sentence)
         pytest.skip(sentence)
+
+
+def can_mount() -> bool:
+    """Whether a process may have a disk of its own."""
+    tool = shutil.which("unshare")
+    return bool(tool) and not subprocess.run([tool, "-m", "true"], capture_output=True).returncode
 
 
 def wait_until(holds: Callable[[], Any], what: str) -> Any:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import functools
 import gc
 import os
 import shutil
 import sysconfig
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FunctionType
@@ -17,7 +19,7 @@ from typing import Any, NamedTuple
 import torch
 
 from slm_lightning.data.rounds import rounds
-from slm_lightning.errors import MissingError
+from slm_lightning.errors import LabError, MissingError, StorageError
 from slm_lightning.spec.compilable import obstacle
 from slm_lightning.spec.model import Spec
 from slm_lightning.updates.cache import CACHE, discard_torn, folder, writable
@@ -26,6 +28,8 @@ INSTALL = "apt-get install g++ python3-dev brings it"
 ELSEWHERE = "XDG_CACHE_HOME=FOLDER names another"
 WITHOUT = "a run begun with --set meta.compile=false does without"
 """``resume`` takes no ``--set``: what began compiled goes on so."""
+FULL = tuple(map(os.strerror, (errno.ENOSPC, errno.EDQUOT)))
+"""What Python, the C++ compiler and the linker say where a disk is full."""
 WORTHWHILE = 5000
 """Updates from which on ``auto`` compiles. A small net's is 0.8 ms shorter then, and compiling it takes
 10 to 16 s of CPU the first time and 1 s ever after: it pays from about 15,000 updates on, and then from
@@ -181,7 +185,19 @@ def troubles() -> tuple[type[Exception], ...]:
     return TorchDynamoException, OSError
 
 
-def reason(error: Exception) -> str:
+def refusal(error: Exception) -> LabError:
+    """That an update cannot be compiled because of ``error``, and the ways out."""
+    cannot = "the update cannot be compiled"
+    if any(words in str(error) for words in FULL):
+        places = f"{folder()} or {tempfile.gettempdir()}"
+        return StorageError(f"{cannot}: there is no room in {places}", "make room, and go on")
+    return MissingError(
+        f"{cannot}: {_reason(error)}",
+        f"if graphs on disk are damaged, delete {folder()}: they are made again; {WITHOUT}",
+    )
+
+
+def _reason(error: Exception) -> str:
     """What went wrong, in a line: that of the C++ compiler where it is the one that complains."""
     lines = [line.strip() for line in str(error).strip().splitlines()] or [type(error).__name__]
     return next((line for line in lines if "error: " in line), lines[0])

@@ -11,10 +11,8 @@ from torch import Tensor
 
 from slm_lightning.algorithms.agent import Info, Step
 from slm_lightning.data.workers import Workers
-from slm_lightning.errors import MissingError
 from slm_lightning.nets.net import Learner
-from slm_lightning.updates.cache import folder
-from slm_lightning.updates.compiling import WITHOUT, as_graph, reason, troubles, uncollected
+from slm_lightning.updates.compiling import as_graph, refusal, troubles, uncollected
 from slm_lightning.updates.graph import Graph
 from slm_lightning.updates.heap import keep_freed
 from slm_lightning.updates.stepper import Stepper
@@ -53,7 +51,8 @@ class Updates:
     def __call__(
         self, names: tuple[str, ...], loss_fn: Loss, *tensors: Any, then: Sequence[Step] = ()
     ) -> Info:
-        """Raises MissingError where the update cannot be compiled on this machine."""
+        """Raises MissingError where the update cannot be compiled on this machine, StorageError where
+        its disk is full."""
         steps = ((names, loss_fn), *(step[:2] for step in then))
         operands = (tensors, *(step[2:] for step in then))
         if not self.compiled:
@@ -62,10 +61,7 @@ class Updates:
         try:
             return graph(*operands) if graph else self._first(steps, operands)
         except troubles() as error:
-            raise MissingError(
-                f"the update cannot be compiled: {reason(error)}",
-                f"if graphs on disk are damaged, delete {folder()}: they are made again; {WITHOUT}",
-            ) from error
+            raise refusal(error) from error
 
     def _first(self, steps: tuple[Step, ...], operands: tuple[Any, ...]) -> Info:
         device = self.steppers[steps[0][0][0]].vectors[0].device

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.support import PATIENCE, REPOSITORY
-
-
-def can_mount() -> bool:
-    """Whether a process may have a disk of its own."""
-    tool = shutil.which("unshare")
-    return bool(tool) and not subprocess.run([tool, "-m", "true"], capture_output=True).returncode
+from tests.support import PATIENCE, REPOSITORY, can_mount
 
 
 @pytest.mark.skipif(not can_mount(), reason="needs root and unshare: run as root on Linux")

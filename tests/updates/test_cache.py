@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ from slm_lightning.updates import compiles, regrets
 from slm_lightning.updates.cache import CACHE, discard_torn
 from slm_lightning.updates.compiling import prepare
 from tests.conftest import make_spec
-from tests.support import needs_compiler
+from tests.support import PATIENCE, REPOSITORY, can_mount, needs_compiler
 
 
 @pytest.mark.parametrize("chosen", [None, "default", "other"])
@@ -55,6 +57,18 @@ def test_without_a_folder_for_graphs_what_asks_for_them_is_refused(closed):
     with pytest.raises(MissingError, match="folder for graphs that can be written") as caught:
         compiles(make_spec("PPO", meta={"compile": True}))
     assert "XDG_CACHE_HOME" in caught.value.hint
+
+
+@pytest.mark.skipif(not can_mount(), reason="needs root and unshare: run as root on Linux")
+def test_a_real_disk_that_is_full_is_a_matter_of_storage(tmp_path):
+    needs_compiler()
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    environment.pop(CACHE, None)
+    command = ["unshare", "-m", sys.executable, "-m", "tests.updates.full_disk", tmp_path]
+    ended = subprocess.run(
+        command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert f"there is no room in {tmp_path}/small/slm-lightning/graphs" in ended.stdout, ended.stderr
 
 
 @pytest.fixture

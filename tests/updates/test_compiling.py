@@ -18,7 +18,7 @@ from torch._inductor.cpu_vec_isa import VecAVX2
 from torch.testing import assert_close
 
 from slm_lightning.data.workers import Workers
-from slm_lightning.errors import MissingError, SpecError
+from slm_lightning.errors import MissingError, SpecError, StorageError
 from slm_lightning.registry import REGISTRY
 from slm_lightning.spec.model import Spec
 from slm_lightning.spec.resolve import resolve_dict
@@ -172,19 +172,29 @@ def test_a_compiler_that_fails_is_an_error_with_a_way_out():
     assert "a run begun with --set meta.compile=false" in str(caught.value.hint)
 
 
-def test_a_compiler_that_does_not_know_the_processor_is_an_error_with_a_way_out(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("says", "refused", "sentence"),
+    [
+        ("g++: error: unrecognized option", MissingError, r"g\+\+: error: unrecognized option"),
+        ("ld: final link failed: No space left on device", StorageError, "there is no room in"),
+    ],
+)
+def test_a_compiler_that_fails_on_this_machine_is_an_error_with_a_way_out(
+    says, refused, sentence, tmp_path, monkeypatch
+):
     prepare()
     monkeypatch.setenv(CACHE, str(tmp_path / "graphs"))
     old = tmp_path / "g++"
-    fails = "echo g++: error: unrecognized option; exit 1"
+    fails = f"echo {says}; exit 1"
     old.write_text(f'#!/bin/sh\ncase "$*" in *.cpp*) {fails};; *) exec g++ "$@";; esac')
     old.chmod(0o755)
     weights = nn.Parameter(torch.ones(3))
     updates = Updates({"net": learner([weights])}, Workers(), compiled=True)
-    cannot = pytest.raises(MissingError, match=r"cannot be compiled: g\+\+: error: unrecognized option")
+    cannot = pytest.raises(refused, match=f"cannot be compiled: {sentence}")
     with inductor.patch("cpp.cxx", (str(old),)), cannot as caught:
         updates(("net",), lambda x: ((weights * x).sum() * 7, {}), torch.ones(3))
-    assert "a run begun with --set meta.compile=false" in str(caught.value.hint)
+    way = "a run begun with --set" if refused is MissingError else "make room, and go on"
+    assert way in caught.value.hint
     assert not updates.graphs and gc.isenabled()
 
 
