@@ -18,7 +18,7 @@ from slm_lightning.api import prepare, search
 from slm_lightning.errors import MissingError, SpecError, StorageError, UsageError
 from slm_lightning.lab.result import Result
 from slm_lightning.lab.running.local_engine import LocalEngine
-from slm_lightning.tracking import Record
+from slm_lightning.tracking import COMPILED, Record
 from tests.lab.searching import search_spec
 from tests.support import FRAMES, REPOSITORY, TINY, tiny, write_spec
 
@@ -58,7 +58,13 @@ class TestRun:
         spec = TINY | {"name": "alone"}
         result = slm_lightning.run(spec, sessions=1, overrides={"env.max_frame": 640}, say=said.append)
         assert result.name == "alone_t0"
-        assert said == [f"alone_t0: run {result.run_id[:8]} in {record}"]
+        compiled = "no, because a session makes about 10, and compiling pays from 5000 on"
+        assert said == [
+            f"alone_t0: run {result.run_id[:8]} in {record}",
+            f"updates compiled: {compiled}",
+        ]
+        (session,) = result.sessions
+        assert {record.get(r).tags[COMPILED] for r in (result.run_id, session.run_id)} == {compiled}
         assert result.metrics["frame"].max() == 640
         assert spec == TINY | {"name": "alone"}, "the caller's spec stays as it is"
 

@@ -212,6 +212,8 @@ def _run(trial: Any, device: str, say: Say):
     from slm_lightning.lab.progress import ProgressBars
 
     say(f"{trial.name}: run {trial.run_id[:8]} in {trial.record}")
+    if trial.compiled:
+        say(f"updates compiled: {trial.compiled}")
     names = [f"{trial.name}_s{s}" for s in range(len(trial.session_ids))]
     bars = ProgressBars(names, trial.spec.env.max_frame)
     with deaf_to_hangup():

@@ -11,7 +11,7 @@ from slm_lightning.lab.crash import CRASH
 from slm_lightning.lab.report.findings import Findings, findings
 from slm_lightning.lab.report.verdict import verdict
 from slm_lightning.lab.wording import count, duration, interval, number, setting, spec_value, wrapped
-from slm_lightning.tracking import ORIGIN, PUBLISHED, RESOLVED, Record, RunInfo
+from slm_lightning.tracking import COMPILED, ORIGIN, PUBLISHED, RESOLVED, Record, RunInfo
 
 TOP = 10
 """Trials of a search that are listed; all are on its page."""
@@ -22,6 +22,8 @@ def show(record: Record, run: RunInfo) -> str:
     artifacts = record.artifacts(run.run_id)
     lines = [f"{run.name}  {run.kind}  {output.status(run)}  {run.run_id}", _origin(run)]
     lines += [*_elsewhere(run), *_place(record, run)]
+    if compiled := run.tags.get(COMPILED):
+        lines.append(f"updates compiled: {compiled}")
     if reason := run.tags.get("slm.reason"):
         lines.append(f"reason: {reason}")
     if run.kind == "experiment" and RESOLVED in artifacts:

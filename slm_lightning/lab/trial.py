@@ -33,8 +33,9 @@ from slm_lightning.spec.blanks import refuse_blanks
 from slm_lightning.spec.load import RawSpec, load_spec
 from slm_lightning.spec.model import Spec
 from slm_lightning.spec.resolve import resolve
-from slm_lightning.tracking import RESOLVED, Courier, Record, RunInfo, flatten, read_rows
+from slm_lightning.tracking import COMPILED, RESOLVED, Courier, Record, RunInfo, flatten, read_rows
 from slm_lightning.tracking.creation import Kind
+from slm_lightning.updates import decision
 
 EXACT, APPROXIMATE, EXTENDED, CHANGED = "slm.exact", "approximate", "extended", "false"
 """The tag of a run whose numbers need not come again: its environment cannot be brought back as it
@@ -55,6 +56,8 @@ class Trial:
         self.run_id, self.name, self.mode = info.run_id, info.name, info.tags["slm.mode"]
         self.number = int(info.tags["slm.trial"])
         self.exact = info.tags.get(EXACT) != APPROXIMATE
+        self.compiled = info.tags.get(COMPILED, "")
+        """Whether its updates are compiled, and why."""
         self.baseline = _baseline(spec, record)
         self.outcomes: dict[int, Outcome] = {}
         """How sessions ended, by index; those that are here are not run again."""
@@ -75,6 +78,7 @@ class Trial:
         experiment, and one below it for each session."""
         provenance = provenance or Provenance.collect()
         tags = provenance.tags() | run_tags(spec, mode) | {"slm.trial": str(number)} | dict(tags or {})
+        tags[COMPILED] = decision(spec)
         if look_at(spec.env).doubt:
             tags[EXACT] = APPROXIMATE
         params = {k: v for k, v in flatten(spec.to_dict()).items() if not k.startswith(OF_SEARCH)}

@@ -12,11 +12,12 @@ from slm_lightning.tracking.courier import Courier, sync  # noqa: E402
 from slm_lightning.tracking.creation import flatten  # noqa: E402
 from slm_lightning.tracking.journal import read_rows  # noqa: E402
 from slm_lightning.tracking.pages import save_trials_view  # noqa: E402
-from slm_lightning.tracking.query import ORIGIN, PUBLISHED, RESOLVED, RunInfo  # noqa: E402
+from slm_lightning.tracking.query import COMPILED, ORIGIN, PUBLISHED, RESOLVED, RunInfo  # noqa: E402
 from slm_lightning.tracking.record import Record  # noqa: E402
 from slm_lightning.tracking.ui import serve  # noqa: E402
 
 __all__ = [
+    "COMPILED",
     "ORIGIN",
     "PUBLISHED",
     "RESOLVED",

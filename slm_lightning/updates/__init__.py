@@ -2,7 +2,17 @@
 compiled graph."""
 
 from slm_lightning.updates.cache import folder
-from slm_lightning.updates.compiling import compiler, compiles, lacking, prepare, regrets
+from slm_lightning.updates.compiling import compiler, compiles, decision, lacking, prepare, regrets
 from slm_lightning.updates.update import Loss, Updates
 
-__all__ = ["Loss", "Updates", "compiler", "compiles", "folder", "lacking", "prepare", "regrets"]
+__all__ = [
+    "Loss",
+    "Updates",
+    "compiler",
+    "compiles",
+    "decision",
+    "folder",
+    "lacking",
+    "prepare",
+    "regrets",
+]

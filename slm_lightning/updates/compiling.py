@@ -39,28 +39,44 @@ WORTHWHILE = 5000
 def compiles(spec: Spec) -> bool:
     """Whether the updates of a session are compiled: a function of the spec, and of whether the machine
     can. Raises MissingError where the spec asks for it and the machine cannot."""
-    lack = lacking() if _wanted(spec) else None
+    if _against(spec):
+        return False
+    lack = lacking()
     if lack and spec.meta.compile is True:
         raise MissingError(f"meta.compile: there is no {lack.what} on this machine", lack.ways)
-    return _wanted(spec) and not lack
+    return not lack
+
+
+def decision(spec: Spec) -> str:
+    """The same in words, with the reason."""
+    lack = lacking()
+    if why := _against(spec) or (lack and f"there is no {lack.what}"):
+        return f"no, because {why}"
+    asked = "meta.compile is true" if spec.meta.compile is True else _amount(spec)
+    return f"yes, because {asked}"
 
 
 def regrets(spec: Spec) -> list[str]:
     """What there is to say where updates would be compiled, could the machine do it."""
-    lack = lacking() if _wanted(spec) else None
+    lack = None if _against(spec) else lacking()
     slow = "updates are not compiled, which is slower"
     return [f"meta.compile: there is no {lack.what}, so {slow}; {lack.ways}"] if lack else []
 
 
-def _wanted(spec: Spec) -> bool:
-    asked = spec.meta.compile
-    return asked is True or (asked == "auto" and _possible(spec) and updates(spec) >= WORTHWHILE)
-
-
-def _possible(spec: Spec) -> bool:
+def _against(spec: Spec) -> str:
+    """Why the spec leaves updates uncompiled; empty where it wants them compiled."""
+    if spec.meta.compile != "auto":
+        return "" if spec.meta.compile else "meta.compile is false"
     agent = spec.agent
     nets = [net for net in (agent.net, agent.critic_net) if net is not None]
-    return not obstacle(agent.algorithm, agent.memory, nets, spec.meta)
+    if why := obstacle(agent.algorithm, agent.memory, nets, spec.meta):
+        return why
+    few = f"{_amount(spec)}, and compiling pays from {WORTHWHILE} on"
+    return "" if updates(spec) >= WORTHWHILE else few
+
+
+def _amount(spec: Spec) -> str:
+    return f"a session makes about {updates(spec)}"
 
 
 def compiler() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import re
 import subprocess
 from collections.abc import Iterator
 from typing import Any
@@ -23,7 +24,7 @@ from slm_lightning.registry import REGISTRY
 from slm_lightning.spec.model import Spec
 from slm_lightning.spec.resolve import resolve_dict
 from slm_lightning.spec.torch_names import OPTIMIZERS
-from slm_lightning.updates import Updates, compiles, regrets
+from slm_lightning.updates import Updates, compiles, decision, regrets
 from slm_lightning.updates.cache import CACHE
 from slm_lightning.updates.compiling import WORTHWHILE, prepare, uncollected, updates
 from tests.conftest import REPLAY, assert_equal, make_spec, train
@@ -113,7 +114,9 @@ def test_what_is_no_graph_is_refused_where_it_is_asked_for_and_else_left_plain(w
     with pytest.raises(SpecError, match=rf"meta\.compile: .*{why}.*; write auto or false"):
         resolve_dict(compiled(spec).to_dict(), REGISTRY)
     assert not compiles(compiled(spec, "auto"))
+    assert re.match(f"no, because .*{why}", decision(compiled(spec, "auto")))
     assert not compiles(compiled(spec, False))
+    assert decision(compiled(spec, False)) == "no, because meta.compile is false"
 
 
 def test_auto_compiles_from_so_many_updates_on():
@@ -124,6 +127,10 @@ def test_auto_compiles_from_so_many_updates_on():
     assert [updates(spec(frames)) for frames in (64, 640, 660)] == [8, 80, 80]
     most = WORTHWHILE // 8 * 64
     assert compiles(spec(most)) and not compiles(spec(most - 64))
+    assert decision(spec(most)) == f"yes, because a session makes about {WORTHWHILE}"
+    few = f"a session makes about {WORTHWHILE - 8}, and compiling pays from {WORTHWHILE} on"
+    assert decision(spec(most - 64)) == f"no, because {few}"
+    assert decision(compiled(spec(64))) == "yes, because meta.compile is true"
     assert compiles(compiled(spec(64))) and not compiles(compiled(spec(most), False))
 
 
@@ -150,6 +157,7 @@ def test_without_a_compiler_auto_trains_plain_and_says_so(lacks, monkeypatch, tm
     assert not compiles(spec)
     (note,) = regrets(spec)
     assert "no C++ compiler" in note and "a run begun with --set meta.compile=false" in note
+    assert decision(spec) == "no, because there is no C++ compiler"
     assert not regrets(compiled(spec, False))
     with pytest.raises(MissingError, match=r"meta\.compile: there is no C\+\+ compiler"):
         compiles(compiled(spec))
