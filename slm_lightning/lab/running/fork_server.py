@@ -8,9 +8,11 @@ any session, nor at the end of the server.
 from __future__ import annotations
 
 import gc
+import logging
 
 from slm_lightning.processes import ending_with_starter
 
+logging.getLogger("matplotlib").setLevel(logging.ERROR)  # Lightning imports it, and nothing is drawn
 gc.disable()
 with ending_with_starter():
     import slm_lightning.lab.running.worker
