@@ -16,7 +16,7 @@ environments are left out of both. Ratios are taken within a pair. The seed is t
 A part of the frames (``--frames-scale``) may be too few updates for ``meta.compile: auto`` to compile.
 
 With ``--json`` every pair is a line of FILE as soon as it is done, and the lines that FILE has already
-count too: ``--pairs 0 --json FILE --write`` only writes the page.
+count too: ``--works --json FILE --write``, with no work named, only writes the page.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def remake(pairs: list[Pair]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--works", nargs="+", choices=list(WORKS), default=list(WORKS))
+    parser.add_argument("--works", nargs="*", choices=list(WORKS), default=list(WORKS))
     parser.add_argument("--pairs", type=count, default=4, help="Seeds of each work, from 0 on.")
     parser.add_argument("--frames-scale", type=share, default=1.0, help="Share of each work's frames.")
     parser.add_argument("--json", type=Path, help="Keep every pair as a line of this file.")

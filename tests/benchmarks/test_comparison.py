@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from benchmarks.measure.comparison import ratios, speed, tables
 from benchmarks.measure.ours import spec_of
 from benchmarks.measure.works import WORKS
+from benchmarks.peers import main, remake
 
 
 def answer(cpu: float, training: float | None = None, greedy: float | None = None) -> dict[str, Any]:
@@ -59,3 +61,21 @@ def test_every_work_is_a_spec_that_runs(name: str) -> None:
     assert spec.name.startswith(name.lower())
     assert (spec.meta.seed, spec.meta.sessions) == (3, 1)
     assert spec.env.max_frame == WORKS[name].frames
+
+
+def test_the_command_on_a_page_measures_what_the_page_shows() -> None:
+    w2 = {"work": "W2", "frames": WORKS["W2"].frames}
+    whole = [{"work": name, "frames": work.frames, "seed": 0} for name, work in WORKS.items()]
+    assert remake([*whole, w2 | {"seed": 2}]) == "python -m benchmarks.peers --pairs 3"
+    half = {"work": "W2", "frames": WORKS["W2"].frames // 2, "seed": 0}
+    assert remake([half]) == "python -m benchmarks.peers --pairs 1 --works W2 --frames-scale 0.5"
+
+
+def test_pairs_that_were_kept_can_be_shown_without_a_measurement(tmp_path, monkeypatch, capsys) -> None:
+    kept = tmp_path / "pairs.jsonl"
+    kept.write_text(json.dumps(pair(0, ours=1.0, peer=4.0)) + "\n", encoding="utf-8")
+    monkeypatch.setattr("benchmarks.peers.check_peer", lambda: None)
+    monkeypatch.setattr("sys.argv", ["peers", "--works", "--json", str(kept)])
+    main()
+    assert "**4.00**" in capsys.readouterr().out
+    assert len(kept.read_text(encoding="utf-8").splitlines()) == 1
