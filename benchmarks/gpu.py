@@ -7,7 +7,8 @@
   learning; the time and the frames until the latest 100 training episodes reach 475; and the share of
   what the memory and the matrix units of the device can do, both measured here, by a copy and by a
   product of matrices. What a round asks for is counted operation by operation, as if none were fused.
-  So few updates are not compiled (``meta.compile: auto``).
+  So few updates are not compiled, vector steps of many sub-environments are
+  (``meta.compile: auto``).
 - The works W1, W2, W3 and W5, whose environments are stepped on the CPU, with learning on the device
   and on the CPU.
 - A round of learning of W4, with its convolutional net, on the device and on the CPU.

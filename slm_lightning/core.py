@@ -175,6 +175,9 @@ class EnvInfo:
     before its first are zero."""
     mask_size: int = 0
     """Trailing entries of ``obs`` that tell which actions are allowed (1) and which are not (0)."""
+    in_tensors: bool = False
+    """Whether a vector step is operations on tensors and nothing else, which change those of the
+    environment in their places: a graph can be made of it."""
 
     @property
     def net_shape(self) -> tuple[int, ...]:

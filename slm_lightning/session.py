@@ -17,7 +17,7 @@ from slm_lightning.data.workers import Agreement, Workers
 from slm_lightning.rl.normalizers import Normalizers
 from slm_lightning.rl.schedules import lr_schedule
 from slm_lightning.spec.model import Spec
-from slm_lightning.updates import Loss, Updates, compiles, prepare
+from slm_lightning.updates import CompiledStep, Loss, Updates, compiles, compiles_rollouts, prepare
 
 
 class Session(LightningModule):
@@ -31,8 +31,10 @@ class Session(LightningModule):
         workers: Workers | None = None,
         compiled: bool = False,
         precision: str = "32-true",
+        compiled_rollouts: bool = False,
     ):
         super().__init__()
+        self.compiled_rollouts = compiled_rollouts
         self.compiled, self.precision = compiled, precision
         self.automatic_optimization = False
         self.agent, self.normalizers = agent, normalizers
@@ -54,15 +56,20 @@ class Session(LightningModule):
         algorithm = spec.agent.algorithm
         agent = algorithms()[algorithm.name].build(spec.agent, env)
         normalizers = Normalizers(spec.env, env.obs_shape, algorithm.gamma, env.mask_size)
-        compiled = compiles(spec)
-        if compiled:
+        compiled, rollouts = compiles(spec), compiles_rollouts(spec)
+        if compiled or rollouts:
             prepare()
-        return cls(agent, normalizers, workers, compiled, spec.meta.precision)
+        return cls(agent, normalizers, workers, compiled, spec.meta.precision, rollouts)
 
     @property
     def data(self) -> RolloutData:
         """The DataModule that feeds this session."""
         return self.trainer.datamodule  # type: ignore[attr-defined]
+
+    @property
+    def step_compiler(self) -> type[CompiledStep] | None:
+        """What makes a graph of a vector step; None where it is to stay as it is."""
+        return CompiledStep if self.compiled_rollouts else None
 
     def configure_optimizers(self) -> list[Optimizer]:
         self.updates = Updates(self.learners, self.workers, self.compiled, self.precision)
@@ -122,6 +129,7 @@ class Session(LightningModule):
             "version": self.version,
             "opt_step": self.opt_step,
             "compiled": self.compiled,
+            "compiled_rollouts": self.compiled_rollouts,
         }
         checkpoint["lr_schedules"] = [schedule.state_dict() for schedule in self.lr_schedules]
 
@@ -129,4 +137,5 @@ class Session(LightningModule):
         self.version = checkpoint["session"]["version"]
         self.opt_step = checkpoint["session"]["opt_step"]
         self.compiled = checkpoint["session"]["compiled"]
+        self.compiled_rollouts = checkpoint["session"].get("compiled_rollouts", False)
         self.restored_schedules = checkpoint["lr_schedules"]

@@ -21,7 +21,7 @@ import torch
 from slm_lightning.core import Keys, Stream
 from slm_lightning.lab.result import Result
 from slm_lightning.tracking import Record
-from slm_lightning.updates.compiling import lacking
+from slm_lightning.updates.machine import lacking
 
 REPOSITORY = Path(__file__).parents[1]
 CLOCK = ("fps", "wall_t", "time")

@@ -46,6 +46,8 @@ class ActorCritic(Agent):
     """One gradient step per rollout on advantages standardised over it."""
 
     class Params(AlgorithmParams):
+        acts_on_tensors = True
+
         training_frequency: Count
         """Vector steps of a rollout (OnPolicyBatchReplay), or its episodes (OnPolicyReplay)."""
         lam: Fraction | None = None

@@ -53,6 +53,7 @@ class PPO(Agent):
     """Several epochs of minibatches on each rollout; advantages are normalised per minibatch."""
 
     class Params(AlgorithmParams):
+        acts_on_tensors = True
         unread: ClassVar[dict[str, str]] = {
             "clip_val_loss": "write clip_vloss to clip the value loss",
             "training_frequency": "PPO learns after every time_horizon vector steps",

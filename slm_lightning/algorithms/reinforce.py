@@ -29,6 +29,7 @@ class Reinforce(Agent):
     """One gradient step per batch on returns standardised over the batch; no critic."""
 
     class Params(AlgorithmParams):
+        acts_on_tensors = True
         unread: ClassVar[dict[str, str]] = {
             "center_return": "returns are always standardised over the batch",
         }

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -28,6 +29,20 @@ class Episode(NamedTuple):
     length: int
 
 
+class VectorStep(Protocol):
+    """A vector step as one graph."""
+
+    def __call__(self, place: Tensor) -> None:
+        """Makes the step whose row is ``place [1]``."""
+
+    def look_again(self) -> None:
+        """To be called where more may have changed than the contents of tensors."""
+
+
+Compiler = Callable[[Callable[[Tensor], dict[str, Tensor]], torch.device], VectorStep]
+"""Makes one graph of a function that leaves all it does in tensors, for a device."""
+
+
 class Collector:
     """Drives agent and environment, one vector step after the other, and writes down what happens.
 
@@ -44,10 +59,12 @@ class Collector:
         state: dict[str, Any] | None = None,
         workers: int = 1,
         exact: bool = True,
+        compiler: Compiler | None = None,
     ):
         """Begins where ``state`` was taken, or else with new episodes: so too where environments
         cannot be brought back (``exact`` is false). With several ``workers``, who collect side by side,
-        a vector step counts the frames of all."""
+        a vector step counts the frames of all. With a ``compiler`` a vector step of tensors is one
+        graph."""
         self.env, self.agent, self.normalizers, self.device = env, agent, normalizers, device
         self.frame = 0
         self.frames_per_step = env.info.num_envs * workers
@@ -57,6 +74,9 @@ class Collector:
         self.tells_over = False
         """Whether the environment says where games end, other than by the ends of episodes."""
         self.rollout: Rollout | None = None
+        self.compiler = compiler if env.info.in_tensors else None
+        self.graph: VectorStep | None = None
+        """The vector step that writes to the rollout."""
         self.latest: Batch | None = None
         """The rollout collected last."""
         if state is None:
@@ -80,10 +100,13 @@ class Collector:
         The tensors are written over by the next call.
         """
         rollout = self._room(steps)
-        with torch.inference_mode():
-            rollout.views[0].copy_(self.obs)
-            for t in range(steps):
-                self._step(rollout, t)
+        rollout.views[0].copy_(self.obs)
+        if self.compiler is not None:
+            self._steps_of_graph(self.compiler, rollout, steps)
+        else:
+            with torch.inference_mode():
+                for t in range(steps):
+                    self._step(rollout, t)
         return self._finish(rollout, steps, version)
 
     def collect_episodes(self, episodes: int, limit: int, version: int) -> tuple[Batch, list[Episode]]:
@@ -170,6 +193,18 @@ class Collector:
         self.frame += self.frames_per_step
         return step
 
+    @torch.no_grad()
+    def _steps_of_graph(self, compiler: Compiler, rollout: Rollout, steps: int) -> None:
+        assert self.as_they_are and self.recall.hidden is None
+        if self.graph is None:
+            self.graph = compiler(whole_step(self.env, self.agent, rollout), self.device)
+        self.graph.look_again()
+        for place in rollout.places[:steps]:
+            self.agent.at(self.frame)
+            self.graph(place)
+            self.frame += self.frames_per_step
+        self.shown = rollout.views[steps]
+
     def _observe(self, name: str, obs: Any, fresh: Any = None) -> Any:
         """Observations as they are written down: normalised, their statistics having taken in the
         ``fresh [N]`` rows (default all)."""
@@ -195,6 +230,7 @@ class Collector:
             )
             if old is not None:
                 self.rollout.take(old)
+        self.graph = None
         return self.rollout
 
     def _finish(self, rollout: Rollout, steps: int, version: int) -> tuple[Batch, list[Episode]]:
@@ -205,6 +241,17 @@ class Collector:
         self.latest = batch._replace(version=version, over=over, reward=reward)
         start = self.frame - steps * self.frames_per_step
         return self.latest, self.tracker.update(array(batch.reward), array(self.latest.ended), start)
+
+
+def whole_step(env: VectorEnv, agent: Agent, rollout: Rollout) -> Callable[[Tensor], dict[str, Tensor]]:
+    """A vector step of which a compiler makes one graph: all of it is tensors."""
+
+    def step(place: Tensor) -> dict[str, Tensor]:
+        action = agent.act(rollout.seen.index_select(0, place)[0])
+        rollout.write_at(place, action, env.step(action))
+        return {}
+
+    return step
 
 
 def refuse_dead_ends(obs: Any, env: EnvInfo) -> Any:

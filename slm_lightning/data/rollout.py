@@ -40,6 +40,8 @@ class Rollout:
         """What the agent acts on: one row more than there are steps."""
         self.views = self.seen.unbind()
         """Its rows; to take one of them out of it costs more."""
+        self.places = torch.arange(steps, device=device).split(1)
+        """The number of each row of a step."""
         self.whole = whole = Batch(
             obs=self.seen[:steps],
             action=torch.empty(*shape, *info.action.shape, dtype=info.action.dtype, device=device),
@@ -69,6 +71,20 @@ class Rollout:
         self.truncated[t] = step.truncated
         if step.over is not None:
             self.over[t] = step.over
+
+    def write_at(self, place: Tensor, action: Tensor, step: Step) -> None:
+        """As ``write``, of tensors only and with the observations, in the row that ``place [1]`` tells:
+        a number would be a constant of a graph."""
+        rows = self.whole
+        for column, row in (
+            (rows.action, action),
+            (rows.reward, step.reward),
+            (rows.next_obs, step.next_obs),
+            (rows.terminated, step.terminated),
+            (rows.truncated, step.truncated),
+        ):
+            column.index_copy_(0, place, row.to(column.dtype)[None])
+        self.seen.index_copy_(0, place + 1, step.obs[None])
 
     def take(self, other: Rollout) -> None:
         """Takes over the rows of a shorter one."""

@@ -103,6 +103,7 @@ class RolloutData(LightningDataModule):
             restored.get("collector"),
             self.workers.size,
             self.exact,
+            session.step_compiler,
         )
         params, gamma = self.spec.agent.memory, self.spec.agent.algorithm.gamma
         obs_dtype, seq_len = self.collector.obs_dtype, getattr(self.spec.agent.net, "seq_len", 1)

@@ -1,10 +1,17 @@
-"""Which updates can be one compiled graph: a question to the spec alone."""
+"""Which updates and rollouts can be compiled graphs: a question to the spec alone."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from slm_lightning.spec.model import AlgorithmParams, MemoryParams, MetaParams, NetParams, OptimSpec
+from slm_lightning.spec.model import (
+    AlgorithmParams,
+    EnvParams,
+    MemoryParams,
+    MetaParams,
+    NetParams,
+    OptimSpec,
+)
 
 MOVES_MOMENTUM = ("CyclicLR", "OneCycleLR")
 """Learning-rate schedules that change the momentum as well, unless ``cycle_momentum`` is false."""
@@ -33,6 +40,13 @@ def obstacle(
         if schedule and moves and schedule.keywords.get("cycle_momentum", True):
             return f"{schedule.name} changes the momentum, a constant of the graph"
     return ""
+
+
+def vector_step_is_graph(algorithm: AlgorithmParams, env: EnvParams) -> bool:
+    """Whether a vector step can be one graph, where updates can be. Other libraries than our own leave
+    PyTorch, as does drawing by ε; statistics of observations take in as many rows as episodes begin."""
+    acts = algorithm.acts_on_tensors and algorithm.action_policy in ("default", "boltzmann")
+    return acts and env.library == "torch" and not env.normalize_obs and env.clip_obs is None
 
 
 def _of_optimizer(spec: OptimSpec) -> str:

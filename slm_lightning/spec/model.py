@@ -136,6 +136,8 @@ class AlgorithmParams(SpecModel):
     """Whether it learns at all; ``agent.net`` may be empty where it does not."""
     imitates: ClassVar[bool] = False
     """Whether past episodes are kept beside the on-policy memory, and drawn from in every round."""
+    acts_on_tensors: ClassVar[bool] = False
+    """Whether it acts, unless by ε, on nothing but tensors, so that acting can be part of a graph."""
 
     @property
     def horizon(self) -> int:
@@ -278,8 +280,8 @@ class MetaParams(SpecModel):
     seed: Annotated[Int, Field(ge=0, lt=2**63)] = 0
     """Root of every random draw."""
     compile: Annotated[Literal["auto"] | bool, BeforeValidator(switch)] = "auto"
-    """Each update as one compiled graph: true, false, or where a session has so many updates that
-    compiling, which takes seconds, pays (auto)."""
+    """Each update as one compiled graph, and each vector step of backend torch: true, false, or where a
+    session has so many of them that compiling, which takes seconds, pays (auto)."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     """Numbers that losses and their gradients are computed in; weights are always single precision."""
     hypothesis: str = ""

@@ -1,4 +1,4 @@
-"""Compiling an update into one graph, by ``torch.compile``."""
+"""Compiling an update, or a vector step, into one graph, by ``torch.compile``."""
 
 from __future__ import annotations
 
@@ -8,109 +8,19 @@ import errno
 import functools
 import gc
 import os
-import shutil
-import sysconfig
 import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import FunctionType
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
-from slm_lightning.data.rounds import rounds
 from slm_lightning.errors import LabError, MissingError, StorageError
-from slm_lightning.spec.compilable import obstacle
-from slm_lightning.spec.model import Spec
-from slm_lightning.updates.cache import CACHE, discard_torn, folder, writable
+from slm_lightning.updates.cache import CACHE, discard_torn, folder
+from slm_lightning.updates.machine import WITHOUT
 
-INSTALL = "apt-get install g++ python3-dev brings it"
-ELSEWHERE = "XDG_CACHE_HOME=FOLDER names another"
-WITHOUT = "a run begun with --set meta.compile=false does without"
-"""``resume`` takes no ``--set``: what began compiled goes on so."""
 FULL = tuple(map(os.strerror, (errno.ENOSPC, errno.EDQUOT)))
 """What Python, the C++ compiler and the linker say where a disk is full."""
-WORTHWHILE = 5000
-"""Updates from which on ``auto`` compiles. A small net's is 0.8 ms shorter then, and compiling it takes
-10 to 16 s of CPU the first time and 1 s ever after: it pays from about 15,000 updates on, and then from
-1,500."""
-
-
-def compiles(spec: Spec) -> bool:
-    """Whether the updates of a session are compiled: a function of the spec, and of whether the machine
-    can. Raises MissingError where the spec asks for it and the machine cannot."""
-    if _against(spec):
-        return False
-    lack = lacking()
-    if lack and spec.meta.compile is True:
-        raise MissingError(f"meta.compile: there is no {lack.what} on this machine", lack.ways)
-    return not lack
-
-
-def decision(spec: Spec) -> str:
-    """The same in words, with the reason."""
-    lack = lacking()
-    if why := _against(spec) or (lack and f"there is no {lack.what}"):
-        return f"no, because {why}"
-    asked = "meta.compile is true" if spec.meta.compile is True else _amount(spec)
-    return f"yes, because {asked}"
-
-
-def regrets(spec: Spec) -> list[str]:
-    """What there is to say where updates would be compiled, could the machine do it."""
-    lack = None if _against(spec) else lacking()
-    slow = "updates are not compiled, which is slower"
-    return [f"meta.compile: there is no {lack.what}, so {slow}; {lack.ways}"] if lack else []
-
-
-def _against(spec: Spec) -> str:
-    """Why the spec leaves updates uncompiled; empty where it wants them compiled."""
-    if spec.meta.compile != "auto":
-        return "" if spec.meta.compile else "meta.compile is false"
-    agent = spec.agent
-    nets = [net for net in (agent.net, agent.critic_net) if net is not None]
-    if why := obstacle(agent.algorithm, agent.memory, nets, spec.meta):
-        return why
-    few = f"{_amount(spec)}, and compiling pays from {WORTHWHILE} on"
-    return "" if updates(spec) >= WORTHWHILE else few
-
-
-def _amount(spec: Spec) -> str:
-    return f"a session makes about {updates(spec)}"
-
-
-def compiler() -> str:
-    """The C++ compiler by its name, as PyTorch looks for it."""
-    return os.environ.get("CXX", "g++")
-
-
-class Lack(NamedTuple):
-    """Something that this machine does not have, and how it comes by it."""
-
-    what: str
-    remedy: str
-
-    @property
-    def ways(self) -> str:
-        """What to do about it."""
-        return f"{self.remedy}; {WITHOUT}"
-
-
-def lacking() -> Lack | None:
-    """What compiling needs and this machine does not have."""
-    if not shutil.which(compiler()):
-        return Lack("C++ compiler", INSTALL)
-    if not (Path(sysconfig.get_path("include")) / "Python.h").exists():
-        return Lack("Python.h", INSTALL)
-    if not writable(folder()):
-        return Lack(f"folder for graphs that can be written ({folder()})", ELSEWHERE)
-    return None
-
-
-def updates(spec: Spec) -> int:
-    """About how many steps of optimizers a session takes."""
-    count, frames = rounds(spec)
-    return count * spec.agent.algorithm.steps_on(frames // max(count, 1), spec.env.num_envs)
 
 
 def as_graph(function: FunctionType, device: torch.device) -> Callable[..., Any]:
@@ -201,9 +111,9 @@ def troubles() -> tuple[type[Exception], ...]:
     return TorchDynamoException, OSError
 
 
-def refusal(error: Exception) -> LabError:
-    """That an update cannot be compiled because of ``error``, and the ways out."""
-    cannot = "the update cannot be compiled"
+def refusal(what: str, error: Exception) -> LabError:
+    """That ``what`` cannot be compiled because of ``error``, and the ways out."""
+    cannot = f"{what} cannot be compiled"
     if any(words in str(error) for words in FULL):
         places = f"{folder()} or {tempfile.gettempdir()}"
         return StorageError(f"{cannot}: there is no room in {places}", "make room, and go on")

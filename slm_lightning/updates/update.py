@@ -61,7 +61,7 @@ class Updates:
         try:
             return graph(*operands) if graph else self._first(steps, operands)
         except troubles() as error:
-            raise refusal(error) from error
+            raise refusal("the update", error) from error
 
     def _first(self, steps: tuple[Step, ...], operands: tuple[Any, ...]) -> Info:
         device = self.steppers[steps[0][0][0]].vectors[0].device

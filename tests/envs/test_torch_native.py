@@ -89,7 +89,7 @@ def test_a_step_from_any_state_is_gymnasiums(name, keywords):
         action *= 1.5  # beyond the Box too
     vector.reset()
     single.reset()
-    vector.state = torch.from_numpy(rows.T)
+    vector.state = torch.tensor(rows.T)
     step, taken = vector.step(action), vector.actions(action)
     for i, row in enumerate(rows):
         single.state, single.steps_beyond_terminated = row.copy(), None
@@ -245,8 +245,10 @@ def test_running_episodes_survive_a_file():
     with torch.inference_mode():
         for action in actions[:20]:
             env.step(action)
-    file = io.BytesIO()
-    torch.save(env.state_dict(), file)
+    file, state = io.BytesIO(), env.state_dict()
+    env.step(actions[0])
+    torch.save(state, file)
+    env.load_state_dict(state)
     file.seek(0)
     other = open_env(max_t=15)
     other.load_state_dict(torch.load(file, weights_only=True))

@@ -26,7 +26,8 @@ from slm_lightning.spec.resolve import resolve_dict
 from slm_lightning.spec.torch_names import OPTIMIZERS
 from slm_lightning.updates import Updates, compiles, decision, regrets
 from slm_lightning.updates.cache import CACHE
-from slm_lightning.updates.compiling import WORTHWHILE, prepare, uncollected, updates
+from slm_lightning.updates.compiling import prepare, uncollected
+from slm_lightning.updates.deciding import WORTHWHILE, updates
 from tests.conftest import REPLAY, assert_equal, make_spec, train
 from tests.contracts.test_resume import Keep
 from tests.support import equal, needs_compiler

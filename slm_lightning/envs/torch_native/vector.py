@@ -10,7 +10,6 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
-from gymnasium import spaces
 from torch import Tensor
 
 from slm_lightning.core import EnvInfo, Keys, Step, Stream
@@ -48,6 +47,9 @@ DYNAMICS: dict[str, type[Any]] = {
     "MountainCar-v0": MountainCar,
     "MountainCarContinuous-v0": MountainCarContinuous,
 }
+
+RUNNING = ("state", "elapsed", "episode")
+"""What the running episodes are: tensors that stay where they are, for a graph to step them."""
 
 
 class TorchVectorEnv:
@@ -94,6 +96,7 @@ class TorchVectorEnv:
             obs_dtype=torch.float32,
             action=self.actions.spec,
             max_episode_steps=self.limit,
+            in_tensors=render_mode != "human",
         )
 
     def reset(self) -> Tensor:
@@ -106,23 +109,21 @@ class TorchVectorEnv:
     def step(self, action: Tensor) -> Step:
         """Takes ``action [N, *action.shape]``; finished sub-environments begin their next episode."""
         state, reward, terminated = self.dynamics.step(self.state, self._to_env(action))
-        elapsed = self.elapsed + 1
-        truncated = elapsed >= self.limit
+        truncated = self.elapsed.add_(1) >= self.limit
         done = terminated | truncated
-        self.episode = self.episode + done
-        self.elapsed = torch.where(done, 0, elapsed)
-        self.state = torch.where(done, self.starts(self.episode), state)
+        self.episode.add_(done)
+        self.elapsed.masked_fill_(done, 0)
+        self.state.copy_(torch.where(done, self.starts(self.episode), state))
         return Step(self.dynamics.observe(state), reward, terminated, truncated, self._observe())
 
     def state_dict(self) -> dict[str, Any]:
         """The running episodes: their states ``[D, N]``, lengths and indices."""
-        return {"state": self.state, "elapsed": self.elapsed, "episode": self.episode}
+        return {key: getattr(self, key).clone() for key in RUNNING}
 
     def load_state_dict(self, state: dict[str, Any]) -> Tensor:
         """Brings them back; returns their observations."""
-        self.state, self.elapsed, self.episode = (
-            state[key].to(self.device) for key in ("state", "elapsed", "episode")
-        )
+        for key in RUNNING:
+            setattr(self, key, state[key].to(self.device, copy=True))
         return self._observe()
 
     def from_env(self, obs: Any) -> np.ndarray:
@@ -148,8 +149,6 @@ class TorchVectorEnv:
         action = action.to(self.device)
         if self.actions.spec.kind == "discrete":
             return action
-        box = self.envs.action_space
-        assert isinstance(box, spaces.Box)
         return self.centre + self.half * action.clamp(-1, 1)
 
 
