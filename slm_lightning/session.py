@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from lightning import LightningModule
+from torch import Tensor
 from torch.optim import Optimizer
 
 from slm_lightning.algorithms import algorithms
@@ -48,6 +49,7 @@ class Session(LightningModule):
         self.restored_schedules: list[dict[str, Any]] = []
         self.info: Info = {}
         """Metrics of the latest round, scalars on the device."""
+        self.gathered: tuple[int, dict[str, Tensor]] = -1, {}
 
     @classmethod
     def build(cls, spec: Spec, env: EnvInfo, keys: Keys, workers: Workers | None = None) -> Session:
@@ -118,6 +120,12 @@ class Session(LightningModule):
         names = (names,) if isinstance(names, str) else names
         self.opt_step += len(names) + sum(len(step[0]) for step in then)
         return self.updates(names, loss_fn, *tensors, then=then)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Those of ``state_dict``, which is gathered once for all who ask between two rounds."""
+        if self.gathered[0] != self.version:
+            self.gathered = self.version, self.state_dict()
+        return self.gathered[1]
 
     def learning_rate(self) -> float:
         """The mean learning rate over the optimizers."""

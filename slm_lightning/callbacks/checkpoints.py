@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -59,9 +60,9 @@ class Checkpoints(AfterRound):
         late = session.workers.any(time.monotonic() - self.tried >= self.pause)
         due = late or data.finished or trainer.should_stop
         if due or self.metrics.improved:
-            _refuse_broken(session, data.frame)
+            refuse_broken(session, data.frame)
         if self.metrics.improved and session.workers.first:
-            state = {key: value.clone() for key, value in session.state_dict().items()}
+            state = {key: value.clone() for key, value in session.tensors().items()}
             self.best = {
                 "state_dict": state,
                 "frame": data.frame,
@@ -177,7 +178,8 @@ def agreed(workers: Workers) -> Iterator[None]:
         raise trouble or OSError("another worker could not write its own")
 
 
-def _refuse_broken(session: Session, frame: int) -> None:
-    for name, value in session.state_dict().items():
-        if not value.isfinite().all():
+def refuse_broken(session: Session, frame: int) -> None:
+    """Raises DivergedError where a weight, or a statistic, is not finite."""
+    for name, value in session.tensors().items():
+        if not math.isfinite(value.sum()) and not value.isfinite().all():  # a sum may overflow
             raise DivergedError(f"{name} is not finite after the update at frame {frame}", CALMER)

@@ -23,7 +23,7 @@ def state_hash(before: str, session: Session, data: RolloutData) -> str:
     assert collector is not None
     state = {
         "before": before,
-        "modules": session.state_dict(),
+        "modules": session.tensors(),
         "optimizers": {name: optim.state_dict()["state"] for name, optim in session.optims.items()},
         "schedules": [schedule.state_dict() for schedule in session.lr_schedules],
         "counters": [session.version, session.opt_step, data.rounds, data.frame],
@@ -39,7 +39,8 @@ def _bytes(value: Any) -> Iterator[Any]:
     """A nested state in order, each leaf behind its kind and shape, so that none runs into the next."""
     if isinstance(value, torch.Tensor):
         yield f"{value.dtype}{tuple(value.shape)}".encode()
-        yield value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+        known = value.view(torch.int16) if value.dtype == torch.bfloat16 else value
+        yield known.numpy(force=True).reshape(-1)
     elif isinstance(value, dict):
         yield f"dict{len(value)}".encode()
         for key, item in value.items():

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 import torch
 
+from slm_lightning.callbacks.checkpoints import refuse_broken
 from slm_lightning.callbacks.state_hash import state_hash
+from slm_lightning.errors import DivergedError
 from tests.conftest import PRIORITIZED, Run, make_spec, train
 
 SPEC = make_spec("PPO", {"name": "Pendulum-v1", "normalize_obs": True, "max_frame": 256})
@@ -55,3 +57,29 @@ def test_the_smallest_change_of_any_part_is_another_hash(part: str) -> None:
 def test_the_hash_holds_all_that_came_before() -> None:
     run = train(make_spec("DoubleDQN", memory=PRIORITIZED))
     assert hash_of(run, "0" * 16) != hash_of(run, "1" * 16)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.bool, torch.uint8])
+def test_every_byte_of_a_tensor_counts_in_the_order_of_its_rows(dtype: torch.dtype) -> None:
+    run = train(SPEC)
+    collector: Any = run.data.collector
+    rows = torch.arange(12).reshape(3, 4).to(dtype)
+    collector.obs = rows.t().contiguous().t()
+    hashed = hash_of(run)
+    collector.obs = rows
+    assert hash_of(run) == hashed
+    collector.obs = rows.clone()
+    collector.obs.view(torch.uint8)[0, 0] += 1
+    assert hash_of(run) != hashed
+
+
+def test_weights_that_are_not_finite_are_refused_and_huge_ones_are_not() -> None:
+    session = train(SPEC).session
+    name, weight = next(iter(session.tensors().items()))
+    weight.fill_(3e38)
+    assert not weight.sum().isfinite()
+    refuse_broken(session, 256)
+    for wrong in (torch.nan, torch.inf):
+        weight.view(-1)[0] = wrong
+        with pytest.raises(DivergedError, match=f"{name} is not finite after the update at frame 256"):
+            refuse_broken(session, 256)
