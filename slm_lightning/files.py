@@ -50,6 +50,8 @@ class Appended:
         self.size = size
         """Bytes written so far, those that are kept included."""
         self.kept = b""
+        self.is_torn = False
+        """Whether a write has failed, which may have left a part of it."""
 
     def append(self, data: bytes) -> None:
         """Writes ``data``; raises nothing where the disk is full."""
@@ -67,7 +69,9 @@ class Appended:
         self.file.close()
 
     def _write(self) -> None:
-        if self.kept:  # a write that failed may have left a part of it
+        if self.is_torn:
             self.file.truncate(self.size - len(self.kept))
+        self.is_torn = True
         while self.kept:
             self.kept = self.kept[self.file.write(self.kept) :]
+        self.is_torn = False
