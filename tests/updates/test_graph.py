@@ -160,6 +160,13 @@ def test_what_is_given_twice_goes_straight_and_may_be_two_another_time(looks):
     assert len(looks) == 4
 
 
+def test_the_minibatches_of_a_round_go_straight(looks):
+    """PPO hands over one tensor twice, for two scales that are 1."""
+    session = train(make_spec("PPO", CARTPOLE, meta={"compile": True})).session
+    assert session.opt_step >= 8 * session.version
+    assert len(looks) <= 2 * session.version
+
+
 @pytest.mark.slow
 def test_what_writes_to_what_it_is_given_never_goes_straight():
     net, weight = Net(), torch.zeros(3)
