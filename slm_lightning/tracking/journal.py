@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -49,8 +49,7 @@ class Cursor:
     one, still ends there.
 
     A value that repeats itself is held back; the last of its equals is sent before the next change,
-    so that curves drawn through the points are those of the full journal, in which what several rows
-    of one moment say stands in the last of them.
+    so that curves drawn through the points are those of the full journal.
     """
 
     rows: int = 0
@@ -76,10 +75,10 @@ class Cursor:
         aside.write_text(json.dumps({**vars(self), "held": sorted(self.held)}), encoding="utf-8")
         os.replace(aside, path)
 
-    def advance(self, line: Line, found: Iterable[Point]) -> tuple[Cursor, list[Point]]:
-        """The cursor behind ``line``, and which of the points ``found`` in it are to be sent."""
+    def advance(self, line: Line) -> tuple[Cursor, list[Point]]:
+        """The cursor behind ``line``, and the points to send for it."""
         latest, held, points = dict(self.latest), set(self.held), []
-        for point in found:
+        for point in _points(line):
             before = latest.get(point.key)
             latest[point.key] = point
             if before and before.value == point.value and point.key not in ALWAYS:
@@ -118,9 +117,8 @@ def batches(lines: Sequence[Line], cursor: Cursor, final: bool) -> Iterator[tupl
     ``final``, held values are sent too, so that every curve ends where the journal does."""
     batch: list[Point] = []
     behind = cursor
-    rows = [_parse(line.text) for line in lines]
-    for line, row, following in zip(lines, rows, [*rows[1:], {}]):
-        ahead, points = behind.advance(line, _points(_said_once(row, following), line.changed))
+    for line in lines:
+        ahead, points = behind.advance(line)
         if batch and len(batch) + len(points) > BATCH:
             yield batch, behind
             batch = []
@@ -155,20 +153,9 @@ def _parse(text: str) -> dict[str, Any]:
     return row if isinstance(row, dict) and FRAME in row else {}
 
 
-def _said_once(row: dict[str, Any], following: dict[str, Any]) -> dict[str, Any]:
-    """``row`` without what the next one repeats that was written with it. The rows of a round are: its
-    metrics are measured at its end, and belong to the last of them."""
-    if TIME not in row or row[TIME] != following.get(TIME):
-        return row
-    return {
-        key: value
-        for key, value in row.items()
-        if key in (FRAME, TIME, *ALWAYS) or value != following.get(key)
-    }
-
-
-def _points(row: dict[str, Any], changed: float) -> Iterator[Point]:
+def _points(line: Line) -> Iterator[Point]:
+    row = _parse(line.text)
     for key, value in row.items():
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if key not in (FRAME, TIME) and number and math.isfinite(value):
-            yield Point(key, float(value), int(row[FRAME]), row.get(TIME, changed))
+            yield Point(key, float(value), int(row[FRAME]), row.get(TIME, line.changed))
