@@ -58,7 +58,7 @@ class Session(LightningModule):
         algorithm = spec.agent.algorithm
         agent = algorithms()[algorithm.name].build(spec.agent, env)
         normalizers = Normalizers(spec.env, env.obs_shape, algorithm.gamma, env.mask_size)
-        compiled, rollouts = compiles(spec), compiles_rollouts(spec)
+        compiled, rollouts = compiles(spec), env.in_tensors and compiles_rollouts(spec)
         if compiled or rollouts:
             prepare()
         return cls(agent, normalizers, workers, compiled, spec.meta.precision, rollouts)

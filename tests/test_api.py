@@ -58,7 +58,7 @@ class TestRun:
         spec = TINY | {"name": "alone"}
         result = slm_lightning.run(spec, sessions=1, overrides={"env.max_frame": 640}, say=said.append)
         assert result.name == "alone_t0"
-        compiled = "no, because a session makes about 10, and compiling pays from 5000 on"
+        compiled = "no, because a session makes about 10 updates, and compiling pays from 5000 on"
         assert said == [
             f"alone_t0: run {result.run_id[:8]} in {record}",
             f"updates compiled: {compiled}",

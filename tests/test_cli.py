@@ -190,7 +190,9 @@ class TestLooking:
         lines = lab("show", finished.run_id[:8]).out.splitlines()
         assert lines[0] == f"tiny_t0  trial  done  {finished.run_id}"
         assert re.match(r"commit (\w{12}|none)( \+ uncommitted changes)?  seed 3  started 20", lines[1])
-        assert lines[2].startswith("updates compiled: no, because a session makes about 31, and ")
+        assert lines[2].startswith(
+            "updates compiled: no, because a session makes about 31 updates, and "
+        )
         assert f"score {finished.scalars['score']:.4g}" in [" ".join(line.split()) for line in lines]
         for i, session in enumerate(finished.sessions):
             score = f"{session.scalars['score']:.4g}"

@@ -47,7 +47,6 @@ class ActorCritic(Agent):
 
     class Params(AlgorithmParams):
         acts_on_tensors = True
-
         training_frequency: Count
         """Vector steps of a rollout (OnPolicyBatchReplay), or its episodes (OnPolicyReplay)."""
         lam: Fraction | None = None

@@ -199,7 +199,7 @@ class Collector:
         if self.graph is None:
             self.graph = compiler(whole_step(self.env, self.agent, rollout), self.device)
         self.graph.look_again()
-        for place in rollout.places[:steps]:
+        for place in torch.arange(steps, device=self.device).split(1):
             self.agent.at(self.frame)
             self.graph(place)
             self.frame += self.frames_per_step

@@ -40,8 +40,6 @@ class Rollout:
         """What the agent acts on: one row more than there are steps."""
         self.views = self.seen.unbind()
         """Its rows; to take one of them out of it costs more."""
-        self.places = torch.arange(steps, device=device).split(1)
-        """The number of each row of a step."""
         self.whole = whole = Batch(
             obs=self.seen[:steps],
             action=torch.empty(*shape, *info.action.shape, dtype=info.action.dtype, device=device),

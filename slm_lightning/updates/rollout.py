@@ -32,5 +32,4 @@ class CompiledStep:
             raise refusal("the rollout", error) from error
 
     def look_again(self) -> None:
-        """To be called where more may have changed than the contents of tensors."""
         self.graph.look_again()

@@ -128,8 +128,8 @@ def test_auto_compiles_from_so_many_updates_on():
     assert [updates(spec(frames)) for frames in (64, 640, 660)] == [8, 80, 80]
     most = WORTHWHILE // 8 * 64
     assert compiles(spec(most)) and not compiles(spec(most - 64))
-    assert decision(spec(most)) == f"yes, because a session makes about {WORTHWHILE}"
-    few = f"a session makes about {WORTHWHILE - 8}, and compiling pays from {WORTHWHILE} on"
+    assert decision(spec(most)) == f"yes, because a session makes about {WORTHWHILE} updates"
+    few = f"a session makes about {WORTHWHILE - 8} updates, and compiling pays from {WORTHWHILE} on"
     assert decision(spec(most - 64)) == f"no, because {few}"
     assert decision(compiled(spec(64))) == "yes, because meta.compile is true"
     assert compiles(compiled(spec(64))) and not compiles(compiled(spec(most), False))
