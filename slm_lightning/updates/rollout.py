@@ -16,7 +16,7 @@ class CompiledStep:
     """``step(place)``, which leaves all that it does in tensors, compiled when it is first called."""
 
     def __init__(self, step: Callable[[Tensor], Info], device: torch.device):
-        self.graph = Graph(as_graph(lambda place: step(place), device))  # type: ignore[arg-type]
+        self.graph = Graph(as_graph(step, device))  # type: ignore[arg-type]
         self.settled = False
 
     def __call__(self, place: Tensor) -> None:
