@@ -11,6 +11,8 @@ from statistics import mean, median
 
 import psutil
 
+from slm_lightning.lab.wording import count
+
 PAGE = Path(__file__).parents[2] / "docs" / "performance.md"
 
 
@@ -41,10 +43,11 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def machine() -> str:
     """The processor and the versions that numbers depend on, in a sentence."""
-    cores = len(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, "cpu_affinity") else 0
+    bound = len(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, "cpu_affinity") else 0
+    cores = count(bound or psutil.cpu_count() or 1, "shared core")
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "lightning", "gymnasium"))
     return (
-        f"{cores or psutil.cpu_count()} shared cores ({processor()}), {platform.uname().system}, "
+        f"{cores} ({processor()}), {platform.uname().system}, "
         f"Python {platform.python_version()}, {packages}."
     )
 
