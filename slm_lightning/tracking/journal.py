@@ -10,15 +10,19 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import pandas as pd
 
 JOURNAL = "metrics.jsonl"
 FRAME, TIME = "frame", "time"
 ALWAYS = frozenset({"total_reward", "total_reward_ma"})
 """Metrics that are sent from every row, even where they did not change."""
+EVALUATED = "eval/"
+"""Metrics with this beginning belong to the row that they stand in, not to its round."""
 BATCH = 1000
 """Values in one request; MLflow takes no more."""
 
@@ -49,7 +53,8 @@ class Cursor:
     one, still ends there.
 
     A value that repeats itself is held back; the last of its equals is sent before the next change,
-    so that curves drawn through the points are those of the full journal.
+    so that curves drawn through the points are those of the full journal, in which what several rows
+    of one moment say stands in the last of them.
     """
 
     rows: int = 0
@@ -75,10 +80,10 @@ class Cursor:
         aside.write_text(json.dumps({**vars(self), "held": sorted(self.held)}), encoding="utf-8")
         os.replace(aside, path)
 
-    def advance(self, line: Line) -> tuple[Cursor, list[Point]]:
-        """The cursor behind ``line``, and the points to send for it."""
+    def advance(self, line: Line, found: Iterable[Point]) -> tuple[Cursor, list[Point]]:
+        """The cursor behind ``line``, and which of the points ``found`` in it are to be sent."""
         latest, held, points = dict(self.latest), set(self.held), []
-        for point in _points(line):
+        for point in found:
             before = latest.get(point.key)
             latest[point.key] = point
             if before and before.value == point.value and point.key not in ALWAYS:
@@ -117,8 +122,9 @@ def batches(lines: Sequence[Line], cursor: Cursor, final: bool) -> Iterator[tupl
     ``final``, held values are sent too, so that every curve ends where the journal does."""
     batch: list[Point] = []
     behind = cursor
-    for line in lines:
-        ahead, points = behind.advance(line)
+    rows = [_parse(line.text) for line in lines]
+    for line, row, following in zip(lines, rows, [*rows[1:], {}]):
+        ahead, points = behind.advance(line, _points(_said_once(row, following), line.changed))
         if batch and len(batch) + len(points) > BATCH:
             yield batch, behind
             batch = []
@@ -134,6 +140,22 @@ def batches(lines: Sequence[Line], cursor: Cursor, final: bool) -> Iterator[tupl
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """Every complete row of the journal ``path``."""
     return [row for line in unread(path, Cursor()) if (row := _parse(line.text))]
+
+
+def rows_of(points: Iterable[Point]) -> pd.DataFrame:
+    """The rows that ``points`` were sent for: one per frame, ascending, in columns ``frame`` and the
+    metrics, with the values that were held back or sent from the last row of a round."""
+    points = list(points)
+    columns: dict[str, dict[int, float]] = {}
+    for point in points:
+        columns.setdefault(point.key, {})[point.frame] = point.value
+    table = pd.DataFrame({key: pd.Series(column, dtype=float) for key, column in columns.items()})
+    table = table.sort_index()
+    rounds = pd.Series({point.frame: point.time for point in points}).sort_index()
+    shared = [key for key in table if key not in ALWAYS and not key.startswith(EVALUATED)]
+    table[shared] = table[shared].groupby(rounds).bfill()
+    table = table.ffill().where(table.bfill().notna())
+    return table.rename_axis(FRAME).reset_index()
 
 
 def _lines(data: bytes, offset: int, changed: float) -> list[Line]:
@@ -153,9 +175,21 @@ def _parse(text: str) -> dict[str, Any]:
     return row if isinstance(row, dict) and FRAME in row else {}
 
 
-def _points(line: Line) -> Iterator[Point]:
-    row = _parse(line.text)
+def _said_once(row: dict[str, Any], following: dict[str, Any]) -> dict[str, Any]:
+    """``row`` without what the next one of its round repeats. The rows of a round are written at one
+    time, at its end, when its metrics are measured: they belong to the last row. A row without a score
+    says all, since it would leave no trace."""
+    if TIME not in row or row[TIME] != following.get(TIME) or not ALWAYS & row.keys():
+        return row
+    return {
+        key: value
+        for key, value in row.items()
+        if key in (FRAME, TIME, *ALWAYS) or value != following.get(key)
+    }
+
+
+def _points(row: dict[str, Any], changed: float) -> Iterator[Point]:
     for key, value in row.items():
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if key not in (FRAME, TIME) and number and math.isfinite(value):
-            yield Point(key, float(value), int(row[FRAME]), row.get(TIME, line.changed))
+            yield Point(key, float(value), int(row[FRAME]), row.get(TIME, changed))

@@ -20,7 +20,7 @@ from mlflow.entities import Run
 from slm_lightning.errors import UsageError
 from slm_lightning.tracking.draft import ID, Draft
 from slm_lightning.tracking.folder import RunFolder
-from slm_lightning.tracking.journal import FRAME, JOURNAL, TIME, read_rows
+from slm_lightning.tracking.journal import FRAME, JOURNAL, TIME, Point, read_rows, rows_of
 from slm_lightning.tracking.store import Store, slug
 
 OURS = "tags.`slm.kind` IS NOT NULL"
@@ -195,14 +195,10 @@ class Reader(Store):
         return ("closest:" if near else "newest:") + "".join(f"\n  {run}" for run in shown)
 
     def _metric_history(self, run: RunInfo) -> pd.DataFrame:
-        columns = {}
         with self.guard():
-            for key in run.metrics:
-                points = self.client.get_metric_history(run.run_id, key)
-                columns[key] = pd.Series({point.step: point.value for point in points}, dtype=float)
-        table = pd.DataFrame(columns).sort_index()
-        table = table.ffill().where(table.bfill().notna())
-        return table.rename_axis(FRAME).reset_index()
+            histories = [self.client.get_metric_history(run.run_id, key) for key in run.metrics]
+        points = (point for history in histories for point in history)
+        return rows_of(Point(p.key, p.value, p.step, p.timestamp) for p in points)
 
     def _fetch(self, run: RunInfo, artifact_path: str) -> Path | None:
         """A local path with the artifact; None where there is no such artifact."""

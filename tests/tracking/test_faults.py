@@ -22,7 +22,7 @@ from sqlalchemy import Engine, event
 from slm_lightning.errors import SpecError, StorageError, UsageError
 from slm_lightning.spec.load import RawSpec
 from slm_lightning.tracking import Record, creation, read_rows, sync
-from slm_lightning.tracking.journal import Cursor, unread
+from slm_lightning.tracking.journal import Cursor, batches, unread
 from slm_lightning.tracking.store import slug
 from tests.support import REPOSITORY, wait_until
 from tests.tracking.support import points, start, write
@@ -202,9 +202,7 @@ class TestTornFiles:
         whole = path.read_bytes()
         lines = whole.splitlines(keepends=True)
         ends = [sum(map(len, lines[: i + 1])) for i in range(len(lines))]
-        cursor = Cursor()
-        for line in unread(path, Cursor()):
-            cursor, _ = cursor.advance(line)
+        ((_, cursor),) = batches(unread(path, Cursor()), Cursor(), final=False)
         for cut in range(ends[2], len(whole) + 1):
             path.write_bytes(whole[:cut])
             complete = sum(end <= cut for end in ends)
@@ -227,9 +225,8 @@ class TestTornFiles:
     def test_a_cursor_cut_at_any_byte(self, tmp_path: Path) -> None:
         path = tmp_path / "cursor.json"
         write(tmp_path, *ROWS)
-        cursor = Cursor()
-        for line in unread(tmp_path / "metrics.jsonl", cursor):
-            cursor, _ = cursor.advance(line)
+        lines = unread(tmp_path / "metrics.jsonl", Cursor())
+        ((_, cursor),) = batches(lines, Cursor(), final=False)
         cursor.save(path)
         whole = path.read_bytes()
         assert Cursor.load(path) == cursor

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slm_lightning.tracking.journal import BATCH, Cursor, Point, batches, read_rows, unread
+from slm_lightning.tracking.journal import BATCH, Cursor, Point, batches, read_rows, rows_of, unread
 
 
 def append(path: Path, *rows: dict[str, object] | str) -> None:
@@ -75,12 +75,74 @@ def test_rows_written_again_after_a_rollback_are_not_sent_again(journal: Path) -
 
 def test_a_constant_is_sent_first_last_and_before_it_changes(journal: Path) -> None:
     values = [1, 1, 1, 2, 2, 2]
-    append(journal, *({"frame": i, "time": 0.0, "lr": v} for i, v in enumerate(values)))
+    append(journal, *({"frame": i, "time": i, "lr": v} for i, v in enumerate(values)))
     sent, cursor = deliver(journal, Cursor())
     assert [(p.frame, p.value) for p in sent] == [(0, 1), (2, 1), (3, 2)]
     sent, cursor = deliver(journal, cursor, final=True)
     assert [(p.frame, p.value) for p in sent] == [(5, 2)]
     assert deliver(journal, cursor, final=True)[0] == []
+
+
+def test_what_the_rows_of_a_round_repeat_is_sent_from_the_last_of_them(journal: Path) -> None:
+    for at, loss, frames in [(1.0, 0.5, (10, 20)), (2.0, 0.25, (30, 40, 50)), (3.0, 0.25, (60,))]:
+        for frame in frames:
+            row = {"frame": frame, "time": at, "total_reward": 1.0, "epi": frame // 10, "loss": loss}
+            append(journal, row)
+    sent = deliver(journal, Cursor(), final=True)[0]
+    frames = {key: [point.frame for point in sent if point.key == key] for key in ("epi", "loss")}
+    assert frames == {"epi": [10, 20, 30, 40, 50, 60], "loss": [20, 50, 60]}
+
+
+LEARNED = st.sampled_from([0.0, 0.25, 0.5])
+
+
+@given(
+    rounds=st.lists(
+        st.tuples(
+            st.integers(1, 3).flatmap(lambda n: st.lists(LEARNED, min_size=n, max_size=n)),
+            st.fixed_dictionaries({"lr": LEARNED, "loss": LEARNED}),
+            st.booleans(),
+        ),
+        min_size=1,
+        max_size=12,
+    ),
+    cuts=st.sets(st.integers(0, 36)),
+    first_score=st.integers(0, 5),
+    instant=st.booleans(),
+)
+def test_the_sent_points_give_the_rows_back(
+    rounds: list[tuple[list[float], dict[str, float], bool]],
+    cuts: set[int],
+    first_score: int,
+    instant: bool,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """Rounds of several rows, some of them evaluated at their end, read wherever it may be; also where
+    rounds are so short that they have one time."""
+    journal = tmp_path_factory.mktemp("journal") / "metrics.jsonl"
+    rows: list[dict[str, float]] = []
+    sent: list[Point] = []
+    cursor = Cursor()
+    for number, (returns, learned, evaluated) in enumerate(rounds):
+        for step, ret in enumerate(returns):
+            row = {"frame": 10 * len(rows), "time": 0.0 if instant else number, "epi": len(rows) // 2}
+            row |= {"total_reward": ret} if len(rows) >= first_score else {}
+            row |= learned | ({"eval/return": ret} if evaluated and step == len(returns) - 1 else {})
+            rows.append(row)
+            append(journal, row)
+            if len(rows) in cuts:
+                points, cursor = deliver(journal, cursor)
+                sent += points
+    sent += deliver(journal, cursor, final=True)[0]
+
+    table = rows_of(sent).set_index("frame")
+    assert len(table) == len(rows)
+    for row in rows:
+        for key in row.keys() - {"frame", "time"}:
+            assert table.loc[row["frame"], key] == row[key]
+    evaluations = [row["frame"] for row in rows if "eval/return" in row]
+    if evaluations:
+        assert table["eval/return"].first_valid_index() == evaluations[0]
 
 
 def test_scores_are_sent_from_every_row(journal: Path) -> None:
@@ -110,7 +172,7 @@ def test_curves_through_the_sent_points_are_those_of_the_journal(
     sent: list[Point] = []
     cursor = Cursor()
     for frame, row in enumerate(rows):
-        append(journal, {"frame": frame, "time": 0.0, **row})
+        append(journal, {"frame": frame, "time": float(frame), **row})
         if frame in cuts:
             points, cursor = deliver(journal, cursor)
             sent += points
