@@ -15,6 +15,7 @@ from slm_lightning.algorithms.agent import Agent, Info, Step
 from slm_lightning.core import Batch, EnvInfo, Keys, Sample, Stream
 from slm_lightning.data.rollout_data import RolloutData
 from slm_lightning.data.workers import Agreement, Workers
+from slm_lightning.nets.layers import look_for_hooks
 from slm_lightning.rl.normalizers import Normalizers
 from slm_lightning.rl.schedules import lr_schedule
 from slm_lightning.spec.model import Spec
@@ -90,6 +91,7 @@ class Session(LightningModule):
             self.agreement = Agreement(self.workers, self.agent, self.normalizers)
 
     def training_step(self, batch: Iterable[Batch | Sample], batch_idx: int) -> None:
+        look_for_hooks(self.agent)
         self.updates.look_again()
         for experience in batch:
             self.learn(experience)

@@ -20,18 +20,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from slm_lightning.algorithms.agent import Info, Step
 from slm_lightning.algorithms.off_policy import OffPolicyActorCritic
 from slm_lightning.core import EnvInfo, Sample
+from slm_lightning.nets.layers import Whole
 from slm_lightning.nets.net import Learner, Net
 from slm_lightning.nets.norms import batch_statistics
 from slm_lightning.nets.target import TargetNet
 from slm_lightning.spec.model import Count, NetParams, NonNegative
 
 
-class Actor(nn.Module):
+class Actor(Whole):
     """``μ(s) [B, k]`` in (-1, 1) for ``obs [B, *obs_shape]``."""
 
     def __init__(self, net: NetParams, env: EnvInfo):

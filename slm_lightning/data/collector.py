@@ -16,6 +16,7 @@ from slm_lightning.data.arrays import Array, array, chosen, joined, places_of
 from slm_lightning.data.recall import Recall
 from slm_lightning.data.rollout import Rollout
 from slm_lightning.errors import IntegrityError, SpecError
+from slm_lightning.nets.layers import look_for_hooks
 from slm_lightning.rl.normalizers import Normalizers
 
 log = logging.getLogger(__name__)
@@ -198,6 +199,7 @@ class Collector:
         assert self.as_they_are and self.recall.hidden is None
         if self.graph is None:
             self.graph = compiler(whole_step(self.env, self.agent, rollout), self.device)
+        look_for_hooks(self.agent)
         self.graph.look_again()
         for place in torch.arange(steps, device=self.device).split(1):
             self.agent.at(self.frame)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from slm_lightning.core import EnvInfo
+from slm_lightning.nets.layers import Whole
 from slm_lightning.nets.net import Learner, Net
 from slm_lightning.nets.q_net import QNet
 from slm_lightning.spec.model import NetParams
 
 
-class Critic(nn.Module):
+class Critic(Whole):
     """``Q(s, a) [B]`` for ``obs [B, *obs_shape]`` and continuous ``action [B, k]``, laid end to end."""
 
     def __init__(self, net: NetParams, env: EnvInfo):
@@ -29,7 +30,7 @@ class Critic(nn.Module):
         return self.net.learner()
 
 
-class TwinCritics(nn.Module):
+class TwinCritics(Whole):
     """Two critics that differ in their first weights only.
 
     ``(obs, action) -> Q_i(s, a) [2, B]`` where actions are continuous, ``(obs,) -> Q_i(s, ·) [2, B,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.module import _has_any_global_hook
 from torch.utils.hooks import RemovableHandle
+
+from slm_lightning.nets.linear import Linear
 
 PLAIN: dict[type[nn.Module], Callable[[Tensor, dict[str, Any]], Tensor]] = {
     nn.Linear: lambda x, own: F.linear(x, own["weight"], own["bias"]),
@@ -20,11 +22,23 @@ PLAIN: dict[type[nn.Module], Callable[[Tensor, dict[str, Any]], Tensor]] = {
 """What the commonest layers compute, as functions of their input and their parameters."""
 
 
+MODELESS = frozenset(
+    {
+        *(nn.Sequential, nn.ModuleList, nn.Identity, nn.Flatten),
+        *(nn.Linear, Linear, nn.Conv2d, nn.LayerNorm),
+        *(nn.ReLU, nn.LeakyReLU, nn.ELU, nn.SELU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid),
+    }
+)
+"""Modules that compute the same in train mode and in eval mode."""
+
+
 class Whole(nn.Module):
     """A module that finds its parts as quickly as its other attributes. PyTorch looks for them last,
-    which takes a third of what a small layer does."""
+    which takes a third of what a small layer does. What it does with them depends on no mode."""
 
     looked, hooked = -1, True
+    modal: list[nn.Module] | None = None
+    """The parts for which the mode makes a difference, as of when all were told one."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
@@ -35,16 +49,23 @@ class Whole(nn.Module):
         """As of any module; where nobody is to be told of it, at the cost of a function."""
         return self.forward(*inputs) if self.is_plain() else super().__call__(*inputs)
 
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        self.modal = modal(self)
+        self.look()
+        return self
+
     def is_plain(self) -> bool:
-        """Whether nothing is traced, and neither this nor a part of it has hooks, for which it looks
-        once more when one was added anywhere."""
-        if torch.compiler.is_compiling():
-            return False
-        if self.looked != RemovableHandle.next_id:
-            own = self.__dict__
-            own["hooked"] = _has_any_global_hook() or any(map(has_hooks, self.modules()))
-            own["looked"] = RemovableHandle.next_id
+        """Whether neither this nor a part of it has hooks."""
+        if not torch.compiler.is_compiling():  # to look takes a tracer longer than all the rest
+            self.look()
         return not self.hooked
+
+    def look(self) -> None:
+        """Looks for hooks, where any were added anywhere since it looked last."""
+        if self.looked != RemovableHandle.next_id:
+            self.hooked = _has_any_global_hook() or any(map(has_hooks, self.modules()))
+            self.looked = RemovableHandle.next_id
 
 
 class Layers(Whole, nn.Sequential):
@@ -56,6 +77,18 @@ class Layers(Whole, nn.Sequential):
         for layer in self._modules.values():
             x = applied(layer, x)
         return x
+
+
+def modal(net: nn.Module) -> list[nn.Module]:
+    """The modules of ``net`` that may compute something else in train mode than in eval mode."""
+    return [m for m in net.modules() if type(m) not in MODELESS and not isinstance(m, Whole)]
+
+
+def look_for_hooks(net: nn.Module) -> None:
+    """To be called before ``net`` is part of what is traced."""
+    for module in net.modules():
+        if isinstance(module, Whole):
+            module.look()
 
 
 def applied(layer: Any, x: Tensor) -> Tensor:

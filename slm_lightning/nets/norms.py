@@ -11,25 +11,15 @@ from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
-from slm_lightning.nets.layers import Layers
-from slm_lightning.nets.linear import Linear
-
-MODELESS = frozenset(
-    {
-        *(nn.Sequential, Layers, nn.ModuleList, nn.Identity, nn.Flatten),
-        *(nn.Linear, Linear, nn.Conv2d, nn.LayerNorm),
-        *(nn.ReLU, nn.LeakyReLU, nn.ELU, nn.SELU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid),
-    }
-)
-"""Modules that compute the same in both modes. They need not be told, which takes longer than a small
-layer's pass."""
+from slm_lightning.nets.layers import Whole, modal
 
 
 @contextmanager
 def batch_statistics(net: nn.Module) -> Iterator[None]:
     """``net`` in train mode, then in eval mode again: what it computes within is normalised by the
     statistics of the batch, which it takes in."""
-    told = [module for module in net.modules() if type(module) not in MODELESS]
+    known = net.modal if isinstance(net, Whole) else None
+    told = modal(net) if known is None else known
     for module in told:
         module.training = True
     try:

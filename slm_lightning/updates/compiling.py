@@ -78,6 +78,9 @@ def prepare() -> None:
     from torch._inductor.codecache import torch_key
     from torch._inductor.cpu_vec_isa import VecISA
 
+    import slm_lightning.updates.backend
+    import slm_lightning.updates.passes  # noqa: F401
+
     os.environ[CACHE] = str(folder())
     discard_torn(folder())
     torch._dynamo.config.trace_autograd_ops = True

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from slm_lightning.nets.layers import PLAIN, Layers, Whole
+from slm_lightning.nets.layers import PLAIN, Layers, Whole, look_for_hooks
 
 
 def layers(kind: type[nn.Sequential]) -> nn.Sequential:
@@ -46,6 +46,15 @@ def test_so_is_one_that_comes_later_until_it_is_gone(rng):
         seen.clear()
         net(x)
         assert not seen
+
+
+def test_so_is_one_that_comes_after_tracing(rng):
+    x, net, calls = torch.randn(2, 4, generator=rng), layers(Layers).eval(), []
+    traced = torch.compile(lambda x: net(x), backend="eager", fullgraph=True)
+    assert torch.equal(traced(x), net(x))
+    net[0].register_forward_hook(lambda module, inputs, output: calls.append(0))
+    look_for_hooks(net)
+    assert torch.equal(traced(x), net(x)) and len(calls) == 2
 
 
 @pytest.mark.parametrize("place", range(6))

@@ -12,10 +12,10 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
+from slm_lightning.nets.layers import MODELESS, Layers
 from slm_lightning.nets.linear import Linear
 from slm_lightning.nets.mlp import MLPNet
 from slm_lightning.nets.norms import (
-    MODELESS,
     BatchRenorm1d,
     LazyBatchRenorm1d,
     LazyWeightNormLinear,
@@ -174,6 +174,16 @@ def test_only_what_knows_two_modes_is_told_of_them():
     del net
     gc.collect()
     assert remembered() is None
+
+
+def test_a_net_knows_what_to_tell_from_when_it_was_told_itself():
+    net = Layers(nn.Linear(2, 3), Layers(nn.BatchNorm1d(3), nn.Dropout(), nn.Tanh())).eval()
+    assert net.modal == [net[1][0], net[1][1]] and copy.deepcopy(net).modal != net.modal
+    with batch_statistics(net):
+        assert [module.training for module in net.modules()] == [False] * 3 + [True, True, False]
+    net[1].append(nn.Dropout())
+    with batch_statistics(net.eval()):
+        assert net[1][3].training
 
 
 @pytest.mark.parametrize("kind", sorted(MODELESS, key=lambda kind: kind.__name__))
