@@ -3,14 +3,10 @@ built once, small, and thrown away."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
-from collections.abc import Iterator
-from typing import Any
 
 import torch
-from torch.optim import Optimizer
 
 from slm_lightning.core import EnvInfo, Keys
 from slm_lightning.data.rounds import least_steps, rounds
@@ -24,6 +20,7 @@ from slm_lightning.nets.optim import make_optimizer
 from slm_lightning.registry import REGISTRY
 from slm_lightning.rl.schedules import lr_schedule
 from slm_lightning.spec.model import EnvParams, Spec
+from slm_lightning.spec.torch_names import without_compiler
 from slm_lightning.spec.wording import listed
 from slm_lightning.updates import compiles
 
@@ -93,7 +90,7 @@ def _build(spec: Spec, env: EnvInfo) -> None:
     agent = REGISTRY.algorithms[spec.agent.algorithm.name].build(spec.agent, env)
     for learner in agent.learners().values():
         schedule = learner.net.lr_scheduler_spec
-        with _without_compiler():
+        with without_compiler():
             optimizer = make_optimizer(learner.parameters, learner.net.optim_spec)
         try:
             lr_schedule(optimizer, schedule)
@@ -108,21 +105,6 @@ def _build(spec: Spec, env: EnvInfo) -> None:
             raise SpecError.at(
                 "agent.net.lr_scheduler_spec.total_steps", f"the session has {count} rounds"
             )
-
-
-@contextlib.contextmanager
-def _without_compiler() -> Iterator[None]:
-    """In which making an optimizer does not import PyTorch's compiler, a third of what a command takes
-    before a run begins. It would, to keep what is done meanwhile out of graphs; none is traced here."""
-    hidden: Any = getattr(Optimizer.add_param_group, "__wrapped__", None)
-    if hidden is None or "torch._dynamo" in sys.modules:
-        yield
-        return
-    hidden.__dynamo_disable = hidden
-    try:
-        yield
-    finally:
-        del hidden.__dynamo_disable
 
 
 def device_of(spec: Spec, index: int, asked: str = "auto") -> str:

@@ -3,7 +3,9 @@ learning-rate schedules, with their keyword arguments."""
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
@@ -163,13 +165,17 @@ def _optimizer_refusal(
 ) -> str:
     """Why this optimizer cannot be made so; empty where it can."""
     make: Callable[..., torch.optim.Optimizer] = kind
-    return refusal(lambda: make([nn.Parameter(torch.zeros(1, 1))], lr=lr, **keywords))
+    with without_compiler():
+        return refusal(lambda: make([nn.Parameter(torch.zeros(1, 1))], lr=lr, **keywords))
 
 
 def _scheduler_refusal(kind: type[lr_scheduler.LRScheduler], keywords: Mapping[str, Any]) -> str:
     """Why this learning-rate schedule cannot be made so; empty where it can."""
     make: Callable[..., lr_scheduler.LRScheduler] = kind
-    return refusal(lambda: make(torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0), **keywords))
+    with without_compiler():
+        return refusal(
+            lambda: make(torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0), **keywords)
+        )
 
 
 def refusal(attempt: Callable[[], object]) -> str:
@@ -179,3 +185,18 @@ def refusal(attempt: Callable[[], object]) -> str:
     except Exception as error:
         return " ".join(str(error).split()) or type(error).__name__
     return ""
+
+
+@contextlib.contextmanager
+def without_compiler() -> Iterator[None]:
+    """In which making an optimizer does not import PyTorch's compiler, which takes a second or two. It
+    would, to keep what is done meanwhile out of graphs; where a spec is checked, none is traced."""
+    hidden: Any = getattr(torch.optim.Optimizer.add_param_group, "__wrapped__", None)
+    if hidden is None or "torch._dynamo" in sys.modules or hasattr(hidden, "__dynamo_disable"):
+        yield
+        return
+    hidden.__dynamo_disable = hidden
+    try:
+        yield
+    finally:
+        del hidden.__dynamo_disable

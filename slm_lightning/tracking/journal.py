@@ -147,12 +147,15 @@ def rows_of(points: Iterable[Point]) -> pd.DataFrame:
     metrics, with the values that were held back or sent from the last row of a round."""
     points = list(points)
     columns: dict[str, dict[int, float]] = {}
+    times: dict[int, float] = {}
     for point in points:
         columns.setdefault(point.key, {})[point.frame] = point.value
+        times[point.frame] = min(point.time, times.get(point.frame, point.time))
+    alone = {point.key for point in points if point.time > times[point.frame]}  # said of all at the end
     table = pd.DataFrame({key: pd.Series(column, dtype=float) for key, column in columns.items()})
     table = table.sort_index()
-    rounds = pd.Series({point.frame: point.time for point in points}).sort_index()
-    shared = [key for key in table if key not in ALWAYS and not key.startswith(EVALUATED)]
+    rounds = pd.Series(times, dtype=float).sort_index()
+    shared = [key for key in table if key not in ALWAYS | alone and not key.startswith(EVALUATED)]
     table[shared] = table[shared].groupby(rounds).bfill()
     table = table.ffill().where(table.bfill().notna())
     return table.rename_axis(FRAME).reset_index()
@@ -177,19 +180,24 @@ def _parse(text: str) -> dict[str, Any]:
 
 def _said_once(row: dict[str, Any], following: dict[str, Any]) -> dict[str, Any]:
     """``row`` without what the next one of its round repeats. The rows of a round are written at one
-    time, at its end, when its metrics are measured: they belong to the last row. A row without a score
-    says all, since it would leave no trace."""
-    if TIME not in row or row[TIME] != following.get(TIME) or not ALWAYS & row.keys():
+    time, at its end, when its metrics are measured: they belong to the last row. A row that sends no
+    score says all, or it might leave no trace."""
+    scored = any(_is_sent(row.get(key)) for key in ALWAYS)
+    if TIME not in row or row[TIME] != following.get(TIME) or not scored:
         return row
     return {
         key: value
         for key, value in row.items()
-        if key in (FRAME, TIME, *ALWAYS) or value != following.get(key)
+        if key in (FRAME, TIME, *ALWAYS) or key.startswith(EVALUATED) or value != following.get(key)
     }
 
 
 def _points(row: dict[str, Any], changed: float) -> Iterator[Point]:
     for key, value in row.items():
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if key not in (FRAME, TIME) and number and math.isfinite(value):
+        if key not in (FRAME, TIME) and _is_sent(value):
             yield Point(key, float(value), int(row[FRAME]), row.get(TIME, changed))
+
+
+def _is_sent(value: Any) -> bool:
+    """Whether MLflow takes ``value`` for a metric."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

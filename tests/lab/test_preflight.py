@@ -36,10 +36,18 @@ def refusal(spec: Any) -> LabError:
     return caught.value
 
 
-def test_a_spec_is_checked_without_the_compiler(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "net",
+    [
+        {},
+        {"optim_spec": {"name": "Adam", "lr": 0.001, "weight_decay": 0.1}},
+        {"lr_scheduler_spec": {"name": "StepLR", "step_size": 10}},
+    ],
+)
+def test_a_spec_is_checked_without_the_compiler(net: dict[str, Any], tmp_path: Path) -> None:
     """Which PyTorch's optimizers import, in twice the time that all the rest takes; with it, they are
     hidden from it as ever."""
-    write_spec(tmp_path / "spec.json", tiny())
+    write_spec(tmp_path / "spec.json", tiny(net=net))
     code = """
 import sys
 from slm_lightning.lab import preflight

@@ -145,6 +145,25 @@ def test_the_sent_points_give_the_rows_back(
         assert table["eval/return"].first_valid_index() == evaluations[0]
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_what_is_said_of_a_session_at_its_end_changes_none_of_its_rows(
+    order: int, journal: Path
+) -> None:
+    for frame, at in [(10, 1.0), (20, 1.0), (30, 2.0), (40, 2.0)]:
+        append(journal, {"frame": frame, "time": at, "total_reward": 1.0, "loss": 1 / at})
+    sent = [*deliver(journal, Cursor(), final=True)[0], Point("score", 7.0, 40, 3.0)]
+    table = rows_of(sent[::order])
+    assert table["loss"].tolist() == [1, 1, 0.5, 0.5]
+    assert table["score"].dropna().tolist() == [7]
+
+
+def test_a_row_whose_score_is_not_finite_stays(journal: Path) -> None:
+    for frame in (10, 20):
+        append(journal, {"frame": frame, "time": 1.0, "total_reward": math.inf, "loss": frame})
+    append(journal, {"frame": 30, "time": 1.0, "total_reward": math.inf, "loss": 20})
+    assert rows_of(deliver(journal, Cursor(), final=True)[0])["frame"].tolist() == [10, 20, 30]
+
+
 def test_scores_are_sent_from_every_row(journal: Path) -> None:
     append(journal, *({"frame": i, "total_reward": 5, "total_reward_ma": 5, "lr": 1} for i in range(4)))
     sent, _ = deliver(journal, Cursor())
