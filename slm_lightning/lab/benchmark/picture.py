@@ -33,7 +33,8 @@ def multi_trial_graph(
     environment: str, results: Mapping[str, RowResult], target: float | None
 ) -> go.Figure:
     """``total_reward_ma`` over frames, by label: the mean over sessions and its pointwise 95 %
-    t-interval, where all sessions have a value. The axis gives room to the means."""
+    t-interval, where all sessions have a value. The axis gives room to the means, and to the intervals
+    at the end up to once more their width."""
     fig = go.Figure(layout={"template": graphs.TEMPLATE, "height": graphs.HEIGHT})
     curves = {label: _curve(result) for label, result in results.items()}
     lines = []
@@ -51,8 +52,12 @@ def multi_trial_graph(
         *(mean for curve in curves.values() for mean in curve["mean"]),
         *([] if target is None else [target]),
     ]
-    room = 0.06 * float(np.ptp(means)) or 1.0
-    fig.update_yaxes(title="total_reward_ma", range=[min(means) - room, max(means) + room])
+    ends = [curve[end].iloc[-1] for curve in curves.values() for end in ("ci_low", "ci_high")]
+    width = float(np.ptp(means))
+    low = max(np.nanmin([*means, *ends]), min(means) - width)
+    high = min(np.nanmax([*means, *ends]), max(means) + width)
+    room = 0.06 * float(high - low) or 1.0
+    fig.update_yaxes(title="total_reward_ma", range=[low - room, high + room])
     fig.update_xaxes(title="frames", rangemode="tozero")
     side = {"orientation": "v", "x": 1.01, "y": 1, "yanchor": "top"}
     fig.update_layout(legend=side, margin=graphs.MARGIN | {"r": 150, "t": 75})
