@@ -71,9 +71,10 @@ def _speeds(pairs: list[Pair], suffix: str) -> list[str]:
 
 
 def _scores(pairs: list[Pair], suffix: str) -> list[str]:
-    sides = ("sb3", f"ours{suffix}")
+    """Those of every seed once: a seed that is measured again learns the same."""
+    sides, seeds = ("sb3", f"ours{suffix}"), {pair["seed"]: pair for pair in pairs}
     return [
-        average([pair[side][kind] for pair in pairs])
+        average([pair[side][kind] for pair in seeds.values()])
         for kind in ("training", "greedy")
         for side in sides
     ]
