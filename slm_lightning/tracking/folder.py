@@ -55,14 +55,7 @@ class RunFolder:
     @property
     def has_owner(self) -> bool:
         """Whether a process, this one or another, is the owner."""
-        try:
-            with (self._own / "lock").open(encoding="utf-8") as lock:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except FileNotFoundError:
-            return False
-        except OSError:  # it is held, or not for us to look at
-            return True
-        return False
+        return is_taken(self._own / "lock")
 
     @property
     def pending(self) -> int:
@@ -161,3 +154,15 @@ def file_lock(path: Path) -> Iterator[None]:
     with path.open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def is_taken(path: Path) -> bool:
+    """Whether a process, this one or another, holds the lock ``path``."""
+    try:
+        with path.open(encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:  # it is held, or not for us to look at
+        return True
+    return False

@@ -158,9 +158,13 @@ class Reader(Store):
         info = _run_info(run, experiment)
         folder = self.working_folder(info.run_id)
         known = self.is_local or folder.is_dir()
-        if info.status == "RUNNING" and known and not RunFolder(folder).has_owner:
-            return replace(info, status="KILLED")
-        return info
+        if info.status != "RUNNING" or not known or RunFolder(folder).has_owner:
+            return info
+        if self.is_busy("runs") or RunFolder(folder).has_owner:  # it was just created
+            return info
+        with self.guard():
+            latest = _run_info(self.client.get_run(info.run_id), experiment)
+        return latest if latest.status != "RUNNING" else replace(info, status="KILLED")
 
     def _search(
         self, where: str = "", experiment: str | None = None, limit: int | None = 1000

@@ -21,7 +21,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from slm_lightning.errors import StorageError
 from slm_lightning.redact import redact
 from slm_lightning.tracking import settings
-from slm_lightning.tracking.folder import file_lock
+from slm_lightning.tracking.folder import file_lock, is_taken
 
 PROBE_SECONDS = 4
 """How long a server may take to answer the first request."""
@@ -72,6 +72,10 @@ class Store:
         """Alone, among all processes with this root, at what is called ``name``."""
         with file_lock(self.root / f"{name}.lock"):
             yield
+
+    def is_busy(self, name: str) -> bool:
+        """Whether somebody is at what is called ``name``."""
+        return is_taken(self.root / f"{name}.lock")
 
     @contextmanager
     def guard(self) -> Iterator[None]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from mlflow.entities import Run
 
 from slm_lightning.errors import StorageError, UsageError
 from slm_lightning.tracking import Record
@@ -184,3 +185,30 @@ def test_what_runs_no_more_is_not_running(record: Record) -> None:
 def test_an_id_that_is_nowhere_is_a_storage_error(record: Record) -> None:
     with pytest.raises(StorageError, match="not found"):
         record.get("0" * 32)
+
+
+def test_a_run_that_is_being_created_runs(record: Record) -> None:
+    """It is in the store before it has an owner."""
+    run_id = start(record)
+    other = Record(record.root)
+    record._folder(run_id).release()
+    with record.lock("runs"):
+        assert other.get(run_id).status == other.runs()[0].status == "RUNNING"
+    assert other.get(run_id).status == "KILLED"
+
+
+def test_a_run_that_ends_while_it_is_read_was_not_killed(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = start(record)
+    other = Record(record.root)
+    read = other.client.get_run
+
+    def end_behind(run_id: str) -> Run:
+        monkeypatch.undo()
+        run = read(run_id)
+        record.finish(run_id, "FINISHED")
+        return run
+
+    monkeypatch.setattr(other.client, "get_run", end_behind)
+    assert other.get(run_id).status == "FINISHED"

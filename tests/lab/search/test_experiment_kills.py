@@ -122,7 +122,7 @@ def test_stopped_and_resumed(record: Record, unbroken: Told, tmp_path: Path, lab
     (experiment,) = record.runs(kind="experiment")
     assert (experiment.status, experiment.tags["slm.status"]) == ("KILLED", "stopped")
     assert not [run for run in record.runs() if run.status == "RUNNING"]
-    assert experiment.metrics["trials_stopped"] > 0
+    assert experiment.metrics["trials_done"] < 5
     answer = lab("resume", experiment.run_id)
     assert answer.code == 0, answer.err
     assert_complete(record, unbroken)
