@@ -45,8 +45,7 @@ def refusal(spec: Any) -> LabError:
     ],
 )
 def test_a_spec_is_checked_without_the_compiler(net: dict[str, Any], tmp_path: Path) -> None:
-    """Which PyTorch's optimizers import, in twice the time that all the rest takes; with it, they are
-    hidden from it as ever."""
+    """Which PyTorch's optimizers import; afterwards they are hidden from it as ever."""
     write_spec(tmp_path / "spec.json", tiny(net=net))
     code = """
 import sys
