@@ -73,15 +73,19 @@ def reproduce(
     ``here``, those of now), and compares it bit for bit. With ``commit``, ``run`` is a spec file, which
     is run with the code of that commit, recorded, and compared with an earlier run of both.
 
-    ``hf://USER/NAME`` is pulled first, and stays in the record. Returns a
+    ``hf://USER/NAME`` is pulled first, and stays in the record; a file of a compact record
+    (``docs/benchmarks/record/…/PPO.json``) is that row of the result pages. Returns a
     :class:`slm_lightning.lab.reproduce.reproduction.Reproduction`; None where there is no earlier run.
     """
+    from slm_lightning.lab.benchmark.repetition import is_kept, reproduce_row
     from slm_lightning.lab.reproduce.reproduction import reproduce as make_again
     from slm_lightning.lab.reproduce.reproduction import reproduce_spec
     from slm_lightning.tracking import Record
 
     if commit is not None:
         return reproduce_spec(Record(), Path(run), commit, device, say)
+    if is_kept(Path(run)):
+        return reproduce_row(Path(run), here, device, say)
     if run.startswith("hf://"):
         run = pull(run, say=say)[0].run_id
     return make_again(Record(), run, here, device, say)

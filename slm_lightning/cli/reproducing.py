@@ -18,7 +18,8 @@ def reproduce(run, commit, here, device, as_json) -> None:
 
     Its commit is checked out beside, with its uncommitted changes, and packages that differ are taken
     in their recorded versions. RUN_ID is a trial, a search, or a session, which stands for its trial;
-    hf://USER/NAME for one that is published; or, with --commit, a spec file. Exits with 7 where a
+    hf://USER/NAME for one that is published; a row of the result pages by its file, as
+    docs/benchmarks/record/CartPole-v1/PPO.json; or, with --commit, a spec file. Exits with 7 where a
     number differs.
     """
     from slm_lightning import api

@@ -170,11 +170,14 @@ def write_text(path: Path, text: str) -> bool:
 def read(row: Row, folder: Path) -> RowResult | None:
     """What is kept of a row below ``folder``; None where nothing is."""
     path = place(row, folder, ".json")
-    if not path.is_file():
-        return None
+    return read_file(path) if path.is_file() else None
+
+
+def read_file(path: Path) -> RowResult:
+    """The result of which ``path`` is the first of two files."""
     facts = json.loads(path.read_text(encoding="utf-8"))
     sessions = tuple(SessionResult(**session) for session in facts.pop("sessions"))
-    rows = pd.read_csv(place(row, folder, ".csv"), float_precision="round_trip")
+    rows = pd.read_csv(path.with_name(f"{path.stem}.csv"), float_precision="round_trip")
     tables = [rows[rows["session"] == i][COLUMNS].reset_index(drop=True) for i in range(len(sessions))]
     return RowResult(**facts, sessions=sessions, tables=tuple(tables))
 

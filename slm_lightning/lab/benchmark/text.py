@@ -152,8 +152,10 @@ def _commands(shown: Mapping[Entry, RowResult]) -> list[str]:
         for entry, result in shown.items()
     ]
     return [
-        "`git checkout COMMIT`, and then the command. On the same kind of machine its sessions end in"
-        " the very states that the record holds, bit for bit.",
+        "`slm-lightning reproduce FILE`, where FILE is what the run of a row links to, runs it with the"
+        " code of its commit and compares every score, and the last state of every session; on the same"
+        " kind of machine they are the same, bit for bit. By hand: `git checkout COMMIT`, and then the"
+        " command.",
         "",
         *table(["algorithm", "commit", "command"], rows),
     ]

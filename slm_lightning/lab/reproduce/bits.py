@@ -83,7 +83,7 @@ def compare(
                 *(count, numbers, hashes),
                 parted=[Difference(c, _plain(old[c]), _plain(new[c])) for c in differs],
                 frame=int(frame),
-                block=_round(then.loc[frame:]),
+                block=_round(then, int(frame)),
             )
         hashed = int(STATE in columns and pd.notna(old[STATE]))
         hashes += hashed
@@ -98,10 +98,12 @@ def compare(
     return Comparison(len(frames), numbers, hashes, [], missing=missing)
 
 
-def _round(rows: pd.DataFrame) -> int | None:
-    """The round that wrote the first of these rows: the last row of a round carries its state."""
+def _round(rows: pd.DataFrame, frame: int) -> int | None:
+    """The round that wrote the row of ``frame``: the last row of a round carries its state. None where
+    that cannot be told, since no states, or only the last of a session, were recorded."""
     states = rows[STATE].dropna() if STATE in rows else pd.Series(dtype=str)
-    return int(states.iloc[0].split(":")[0]) if len(states) else None
+    behind = states.loc[frame:]
+    return int(behind.iloc[0].split(":")[0]) if len(behind) and len(states) > 1 else None
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -33,6 +34,20 @@ class Place(NamedTuple):
         return session if self.trial is None else f"trial {self.trial}, {session}"
 
 
+class Then(NamedTuple):
+    """A session as it was recorded."""
+
+    rows: pd.DataFrame
+    ended_early: bool
+    """Whether it was stopped or failed: a repetition may go on behind its end."""
+    evaluated: list[int]
+    """Frames at which it was evaluated and a repetition is not, or the other way round."""
+
+
+Tables = dict[Place, pd.DataFrame]
+"""The rows of sessions."""
+
+
 @dataclass(frozen=True)
 class Original:
     """A trial or an experiment as it was recorded."""
@@ -48,16 +63,18 @@ class Original:
     diff: Path | None
     """What was not committed."""
     whole: bool
-    """Whether all of that could be recorded."""
+    """Whether all of that was recorded."""
     recorded: Recorded
     """Its packages and its machine."""
     confirm: int
     """Sessions that repeated the winner of a search."""
     doubt: str
     """Why its numbers need not come again; empty where they must."""
-    sessions: dict[Place, RunInfo]
+    sessions: dict[Place, Then]
     origin: str
     """Where it was brought from; empty where it was made here."""
+    read: Callable[[Record, RunInfo], Tables]
+    """Gives of a repetition what is to be compared: rows as those of :attr:`sessions`."""
 
     @classmethod
     def of(cls, record: Record, run: RunInfo) -> Original:
@@ -89,12 +106,24 @@ class Original:
             recorded=Recorded.of(run, record),
             confirm=int(run.tags.get("slm.confirm", 0)),
             doubt=doubt_of(run),
-            sessions=sessions_of(record, run),
+            sessions={
+                place: _then(record, run, info) for place, info in _sessions(record, run).items()
+            },
             origin=run.tags.get(ORIGIN, ""),
+            read=_tables,
         )
 
 
-def sessions_of(record: Record, run: RunInfo) -> dict[Place, RunInfo]:
+def _then(record: Record, run: RunInfo, session: RunInfo) -> Then:
+    rows = rows_of(record, session)
+    return Then(rows, session.tags.get("slm.status") != "done", former_ends(run, rows))
+
+
+def _tables(record: Record, run: RunInfo) -> Tables:
+    return {place: rows_of(record, info) for place, info in _sessions(record, run).items()}
+
+
+def _sessions(record: Record, run: RunInfo) -> dict[Place, RunInfo]:
     """The sessions of a trial or an experiment, by place."""
     trials = [run] if run.kind == "trial" else record.children(run.run_id)
     found = {}

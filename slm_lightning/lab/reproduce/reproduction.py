@@ -14,13 +14,7 @@ from slm_lightning.errors import DivergedError, IntegrityError, SessionError, Us
 from slm_lightning.lab.changes import Change, changed_machine, changed_packages, of_the_lab, versions
 from slm_lightning.lab.reproduce.bits import Comparison, compare
 from slm_lightning.lab.reproduce.checkout import changed_files, full_name
-from slm_lightning.lab.reproduce.original import (
-    Original,
-    Place,
-    former_ends,
-    rows_of,
-    sessions_of,
-)
+from slm_lightning.lab.reproduce.original import Original, Place
 from slm_lightning.lab.reproduce.workshop import HERE, Workshop, code_of, workshop
 from slm_lightning.lab.wording import count
 from slm_lightning.provenance import NONE, Provenance
@@ -67,7 +61,17 @@ class Reproduction:
 
 
 def reproduce(record: Record, run: str, here: bool, device: str, say: Say) -> Reproduction:
-    """Runs what ``run`` recorded again and compares every number and every hash of a state.
+    """Runs what ``run`` recorded again, see :func:`make_again`.
+
+    Raises as that does, and UsageError where too little was recorded.
+    """
+    if Path(run).is_file():
+        raise UsageError(f"{run} is a spec file", "add --commit: with whose code it is to be run")
+    return make_again(Original.of(record, record.find(run)), here, device, say)
+
+
+def make_again(original: Original, here: bool, device: str, say: Say) -> Reproduction:
+    """Runs ``original`` again and compares every number and every hash of a state.
 
     Its commit is checked out beside, with its uncommitted changes, and packages that have changed are
     laid over in their recorded versions, of a run from elsewhere those that the lab needs; ``here``
@@ -75,9 +79,6 @@ def reproduce(record: Record, run: str, here: bool, device: str, say: Say) -> Re
     Raises UsageError, MissingError, IntegrityError where that cannot be had, and SessionError where
     the spec does not run there.
     """
-    if Path(run).is_file():
-        raise UsageError(f"{run} is a spec file", "add --commit: with whose code it is to be run")
-    original = Original.of(record, record.find(run))
     say(f"{original.name}: {count(len(original.sessions), 'session')} to be made again")
     now, then = Provenance.collect(), original.recorded
     here = here or original.commit == NONE
@@ -94,7 +95,7 @@ def reproduce(record: Record, run: str, here: bool, device: str, say: Say) -> Re
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)
         raise
-    compared = _compare(record, original, again, again.top(1)[0])
+    compared = _compare(original, again, again.top(1)[0])
     reasons = _reasons(original, differing, changes, here)
     found = Reproduction(original, compared, reasons, again.root)
     if found.identical:
@@ -124,7 +125,7 @@ def reproduce_spec(
     for run in before:
         if _same_run(record, run, fresh):
             original = Original.of(record, run)
-            compared = _compare(record, original, record, fresh)
+            compared = _compare(original, record, fresh)
             return Reproduction(original, compared, [], record.root)
     return None
 
@@ -177,19 +178,14 @@ def _must_run(code: int) -> None:
         )
 
 
-def _compare(
-    record: Record, original: Original, again: Record, run: RunInfo
-) -> dict[Place, Comparison]:
-    repeated = sessions_of(again, run)
+def _compare(original: Original, again: Record, run: RunInfo) -> dict[Place, Comparison]:
+    repeated = original.read(again, run)
     if lost := [place for place in original.sessions if place not in repeated]:
         raise IntegrityError(f"the repetition has no {lost[0]}", f"its record is kept: {again.root}")
-    trial = record.get(original.run_id)
-    found = {}
-    for place, session in original.sessions.items():
-        then, ended_early = rows_of(record, session), session.tags.get("slm.status") != "done"
-        now = rows_of(again, repeated[place])
-        found[place] = compare(then, now, ended_early, former_ends(trial, then))
-    return found
+    return {
+        place: compare(then.rows, repeated[place], then.ended_early, then.evaluated)
+        for place, then in original.sessions.items()
+    }
 
 
 def _reasons(

@@ -69,7 +69,7 @@ def workshop(original: Original, packages: Sequence[Change], folder: Path) -> It
         )
     if not original.whole:
         raise IntegrityError(
-            f"{original.name} had uncommitted changes that were too many to record, or held secrets",
+            f"{original.name} had uncommitted changes that were not recorded",
             "commit before such a run; --here compares with the code of this folder",
         )
     with checkout(original.commit, original.diff, folder / "code") as code:

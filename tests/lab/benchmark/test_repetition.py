@@ -1,0 +1,84 @@
+"""A row of the pages, run again from its two files."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slm_lightning.lab.benchmark.results import from_record, write
+from slm_lightning.lab.benchmark.sets import read_sets
+from slm_lightning.lab.result import Result
+from slm_lightning.tracking import Record
+from tests.lab.benchmark.support import write_set
+from tests.support import Lab, tiny, write_spec
+
+pytestmark = pytest.mark.usefixtures("no_pictures", "record")
+
+
+@pytest.fixture
+def kept(finished: Result, finished_record: Record, tmp_path: Path) -> Path:
+    """The finished trial as the pages keep it; the record of the test knows nothing of it."""
+    spec = write_spec(tmp_path / "done.json", tiny("done"))
+    row = read_sets([write_set(tmp_path, [str(spec)])])[0].rows[0]
+    write(from_record(finished_record, finished_record.get(finished.run_id)), row, tmp_path / "kept")
+    return tmp_path / "kept" / "CartPole-v1" / "A2C.json"
+
+
+def edit(path: Path, **changed: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changed), encoding="utf-8")
+
+
+def test_a_row_is_run_again_and_nothing_of_it_need_be_here(
+    lab: Lab, kept: Path, finished: Result, record: Record
+) -> None:
+    answer = lab("reproduce", kept, "--here", "--json")
+    assert answer.code == 0, answer.err
+    found = json.loads(answer.out)
+    assert found["identical"] and found["run_id"] == finished.run_id
+    assert found["sessions"] == found["hashes"] == len(finished.sessions)
+    rows = len(kept.with_suffix(".csv").read_text().splitlines()) - 1
+    assert rows > 10 and found["numbers"] >= 2 * rows, "score and updates of every row"
+    assert "CartPole-v1/A2C: 2 sessions to be made again" in answer.err
+    assert not record.exists or not record.runs(kind="trial"), "a repetition is no result"
+
+
+def test_a_score_that_is_not_the_runs_is_found(lab: Lab, kept: Path) -> None:
+    table = kept.with_suffix(".csv")
+    lines = table.read_text().splitlines()
+    session, frame, updates, score, evaluated = lines[3].split(",")
+    lines[3] = ",".join([session, frame, updates, repr(float(score) + 1), evaluated])
+    table.write_text("\n".join(lines) + "\n")
+    answer = lab("reproduce", kept, "--here")
+    assert answer.code == 7, answer.err
+    assert f"session 0 parts at frame {frame} (2 rows before it equal):" in answer.out
+    assert "total_reward" in answer.out and "1 other session bit-identical" in answer.out
+    shutil.rmtree(Path(answer.out.rsplit(" in ", 1)[1].strip()).parent)
+
+
+def test_another_last_state_is_found(lab: Lab, kept: Path) -> None:
+    sessions = json.loads(kept.read_text())["sessions"]
+    sessions[1]["state"] = "62:0000000000000000"
+    edit(kept, sessions=sessions)
+    answer = lab("reproduce", kept, "--here")
+    assert answer.code == 7 and "state '62:0000000000000000' -> " in answer.out, answer.out
+    assert answer.out.startswith("session 1 parts at frame ")
+    shutil.rmtree(Path(answer.out.rsplit(" in ", 1)[1].strip()).parent)
+
+
+def test_what_cannot_be_made_again_is_refused(lab: Lab, kept: Path) -> None:
+    edit(kept, dirty=True)
+    answer = lab("reproduce", kept)
+    assert answer.code == 7 and "uncommitted changes that were not recorded" in answer.err
+    edit(kept, dirty=False, commit="0" * 40)
+    answer = lab("reproduce", kept)
+    assert answer.code == 2 and "commit 000000000000 is in no repository here" in answer.err
+    edit(kept, sessions=[{"run_id": "1"}])
+    answer = lab("reproduce", kept, "--here")
+    assert answer.code == 7 and "are not what a row is kept in" in answer.err
+    kept.with_suffix(".csv").unlink()
+    answer = lab("reproduce", kept)
+    assert answer.code == 2 and "is a spec file" in answer.err
