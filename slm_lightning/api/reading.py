@@ -77,15 +77,19 @@ def reproduce(
     (``docs/benchmarks/record/…/PPO.json``) is that row of the result pages. Returns a
     :class:`slm_lightning.lab.reproduce.reproduction.Reproduction`; None where there is no earlier run.
     """
-    from slm_lightning.lab.benchmark.repetition import is_kept, reproduce_row
+    from slm_lightning.errors import UsageError
+    from slm_lightning.lab.benchmark.repetition import is_row_file, reproduce_row
     from slm_lightning.lab.reproduce.reproduction import reproduce as make_again
     from slm_lightning.lab.reproduce.reproduction import reproduce_spec
     from slm_lightning.tracking import Record
 
+    is_row = is_row_file(Path(run))
+    if is_row and commit is not None:
+        raise UsageError(f"{run} is a row, which names its commit itself", "leave out --commit")
+    if is_row:
+        return reproduce_row(Path(run), here, device, say)
     if commit is not None:
         return reproduce_spec(Record(), Path(run), commit, device, say)
-    if is_kept(Path(run)):
-        return reproduce_row(Path(run), here, device, say)
     if run.startswith("hf://"):
         run = pull(run, say=say)[0].run_id
     return make_again(Record(), run, here, device, say)

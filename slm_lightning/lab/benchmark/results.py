@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import with_config
 
 from slm_lightning.errors import SpecError, UsageError
 from slm_lightning.files import atomically
@@ -51,6 +52,7 @@ class SessionResult:
     """The hash of its last state: a repetition that ends in the same one is identical, bit for bit."""
 
 
+@with_config(arbitrary_types_allowed=True)
 @dataclass(frozen=True)
 class RowResult:
     """A finished trial of a row."""
@@ -129,8 +131,8 @@ _FACTS = [name for name in RowResult.__dataclass_fields__ if name not in ("sessi
 
 def from_record(record: Record, run: RunInfo) -> RowResult:
     """What the record has of a finished trial."""
-    trial, sessions = Trial.recorded(run, record), record.children(run.run_id)
-    recorded = Recorded.of(run, record)
+    trial, recorded = Trial.recorded(run, record), Recorded.of(run, record)
+    sessions = record.children(run.run_id)
     histories = [rows_of(record, session) for session in sessions]
     spec = json.loads(record.download(run.run_id, RESOLVED).read_text(encoding="utf-8"))
     return RowResult(
@@ -146,7 +148,7 @@ def from_record(record: Record, run: RunInfo) -> RowResult:
         random=trial.baseline._asdict() if trial.baseline else None,
         spec=spec,
         sessions=tuple(map(_session, sessions, histories)),
-        tables=tuple(_table(history) for history in histories),
+        tables=tuple(history.reindex(columns=COLUMNS) for history in histories),
     )
 
 
@@ -177,7 +179,7 @@ def read_file(path: Path) -> RowResult:
     """The result of which ``path`` is the first of two files."""
     facts = json.loads(path.read_text(encoding="utf-8"))
     sessions = tuple(SessionResult(**session) for session in facts.pop("sessions"))
-    rows = pd.read_csv(path.with_name(f"{path.stem}.csv"), float_precision="round_trip")
+    rows = pd.read_csv(path.with_suffix(".csv"), float_precision="round_trip")
     tables = [rows[rows["session"] == i][COLUMNS].reset_index(drop=True) for i in range(len(sessions))]
     return RowResult(**facts, sessions=sessions, tables=tuple(tables))
 
@@ -238,7 +240,7 @@ def ended(run: RunInfo) -> str:
 
 
 def _session(session: RunInfo, history: pd.DataFrame) -> SessionResult:
-    last = history.iloc[-1] if len(history) else pd.Series(dtype=object)
+    last = history.iloc[-1].dropna() if len(history) else pd.Series(dtype=object)
     return SessionResult(
         run_id=session.run_id,
         status=ended(session),
@@ -246,7 +248,3 @@ def _session(session: RunInfo, history: pd.DataFrame) -> SessionResult:
         seconds=round(float(last.get("wall_t", 0.0)), 1),
         state=str(last.get("state", "")),
     )
-
-
-def _table(history: pd.DataFrame) -> pd.DataFrame:
-    return history.reindex(columns=COLUMNS)

@@ -154,8 +154,8 @@ def _commands(shown: Mapping[Entry, RowResult]) -> list[str]:
     return [
         "`slm-lightning reproduce FILE`, where FILE is what the run of a row links to, runs it with the"
         " code of its commit and compares every score, and the last state of every session; on the same"
-        " kind of machine they are the same, bit for bit. By hand: `git checkout COMMIT`, and then the"
-        " command.",
+        " kind of machine they are the same, bit for bit, unless a note says otherwise. By hand:"
+        " `git checkout COMMIT`, and then the command.",
         "",
         *table(["algorithm", "commit", "command"], rows),
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -34,18 +34,13 @@ class Place(NamedTuple):
         return session if self.trial is None else f"trial {self.trial}, {session}"
 
 
-class Then(NamedTuple):
-    """A session as it was recorded."""
+class Told(NamedTuple):
+    """What a record tells of a session."""
 
     rows: pd.DataFrame
-    ended_early: bool
-    """Whether it was stopped or failed: a repetition may go on behind its end."""
-    evaluated: list[int]
+    status: str
+    evaluated: Collection[int] = ()
     """Frames at which it was evaluated and a repetition is not, or the other way round."""
-
-
-Tables = dict[Place, pd.DataFrame]
-"""The rows of sessions."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +65,11 @@ class Original:
     """Sessions that repeated the winner of a search."""
     doubt: str
     """Why its numbers need not come again; empty where they must."""
-    sessions: dict[Place, Then]
+    sessions: dict[Place, Told]
     origin: str
     """Where it was brought from; empty where it was made here."""
-    read: Callable[[Record, RunInfo], Tables]
-    """Gives of a repetition what is to be compared: rows as those of :attr:`sessions`."""
+    again: Callable[[Record, RunInfo], dict[Place, Told]]
+    """Gives of a repetition what :attr:`sessions` gives of the original."""
 
     @classmethod
     def of(cls, record: Record, run: RunInfo) -> Original:
@@ -106,25 +101,23 @@ class Original:
             recorded=Recorded.of(run, record),
             confirm=int(run.tags.get("slm.confirm", 0)),
             doubt=doubt_of(run),
-            sessions={
-                place: _then(record, run, info) for place, info in _sessions(record, run).items()
-            },
+            sessions=told_of(record, run),
             origin=run.tags.get(ORIGIN, ""),
-            read=_tables,
+            again=told_of,
         )
 
 
-def _then(record: Record, run: RunInfo, session: RunInfo) -> Then:
+def told_of(record: Record, run: RunInfo) -> dict[Place, Told]:
+    """The sessions of a trial or an experiment, by place."""
+    return {place: _told(record, run, session) for place, session in _sessions(record, run).items()}
+
+
+def _told(record: Record, run: RunInfo, session: RunInfo) -> Told:
     rows = rows_of(record, session)
-    return Then(rows, session.tags.get("slm.status") != "done", former_ends(run, rows))
-
-
-def _tables(record: Record, run: RunInfo) -> Tables:
-    return {place: rows_of(record, info) for place, info in _sessions(record, run).items()}
+    return Told(rows, session.tags.get("slm.status", ""), former_ends(run, rows))
 
 
 def _sessions(record: Record, run: RunInfo) -> dict[Place, RunInfo]:
-    """The sessions of a trial or an experiment, by place."""
     trials = [run] if run.kind == "trial" else record.children(run.run_id)
     found = {}
     for trial in trials:

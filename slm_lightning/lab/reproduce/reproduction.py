@@ -10,17 +10,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from slm_lightning.errors import DivergedError, IntegrityError, SessionError, UsageError
+from slm_lightning.errors import DivergedError, SessionError, UsageError
 from slm_lightning.lab.changes import Change, changed_machine, changed_packages, of_the_lab, versions
 from slm_lightning.lab.reproduce.bits import Comparison, compare
 from slm_lightning.lab.reproduce.checkout import changed_files, full_name
-from slm_lightning.lab.reproduce.original import Original, Place
+from slm_lightning.lab.reproduce.original import Original, Place, Told
 from slm_lightning.lab.reproduce.workshop import HERE, Workshop, code_of, workshop
 from slm_lightning.lab.wording import count
 from slm_lightning.provenance import NONE, Provenance
 from slm_lightning.tracking import RESOLVED, Record, RunInfo
 
 Say = Callable[[str], None]
+FOR_GOOD = ("done", "diverged")
+"""How a session ends that ends in the same way again."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,10 @@ def reproduce(record: Record, run: str, here: bool, device: str, say: Say) -> Re
     Raises as that does, and UsageError where too little was recorded.
     """
     if Path(run).is_file():
-        raise UsageError(f"{run} is a spec file", "add --commit: with whose code it is to be run")
+        raise UsageError(
+            f"{run} is a file, and no row of result pages",
+            "with a spec file goes --commit: with whose code it is to be run",
+        )
     return make_again(Original.of(record, record.find(run)), here, device, say)
 
 
@@ -76,9 +81,11 @@ def make_again(original: Original, here: bool, device: str, say: Say) -> Reprodu
     Its commit is checked out beside, with its uncommitted changes, and packages that have changed are
     laid over in their recorded versions, of a run from elsewhere those that the lab needs; ``here``
     takes the code and the packages that are here.
-    Raises UsageError, MissingError, IntegrityError where that cannot be had, and SessionError where
-    the spec does not run there.
+    Raises UsageError, MissingError, IntegrityError where that cannot be had, or there is nothing to
+    compare, and SessionError where the spec does not run there.
     """
+    if all(told.rows.empty for told in original.sessions.values()):
+        raise UsageError(f"{original.name} left no rows that could be compared")
     say(f"{original.name}: {count(len(original.sessions), 'session')} to be made again")
     now, then = Provenance.collect(), original.recorded
     here = here or original.commit == NONE
@@ -92,10 +99,10 @@ def make_again(original: Original, here: bool, device: str, say: Say) -> Reprodu
     try:
         with nullcontext(HERE) if here else workshop(original, laid, scratch) as shop:
             again = _run(original, shop, scratch / "mlruns", device)
+        compared = _compare(original, again, again.top(1)[0])
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)
         raise
-    compared = _compare(original, again, again.top(1)[0])
     reasons = _reasons(original, differing, changes, here)
     found = Reproduction(original, compared, reasons, again.root)
     if found.identical:
@@ -179,13 +186,17 @@ def _must_run(code: int) -> None:
 
 
 def _compare(original: Original, again: Record, run: RunInfo) -> dict[Place, Comparison]:
-    repeated = original.read(again, run)
-    if lost := [place for place in original.sessions if place not in repeated]:
-        raise IntegrityError(f"the repetition has no {lost[0]}", f"its record is kept: {again.root}")
-    return {
-        place: compare(then.rows, repeated[place], then.ended_early, then.evaluated)
-        for place, then in original.sessions.items()
-    }
+    repeated = original.again(again, run)
+    return {place: _beside(then, repeated.get(place)) for place, then in original.sessions.items()}
+
+
+def _beside(then: Told, now: Told | None) -> Comparison:
+    if now is None:
+        return Comparison(0, 0, 0, [], missing="the repetition has no such session")
+    found = compare(then.rows, now.rows, then.status != "done", then.evaluated)
+    if found.identical and then.status in FOR_GOOD and now.status != then.status:
+        return replace(found, missing=f"it was {then.status}, and the repetition {now.status}")
+    return found
 
 
 def _reasons(

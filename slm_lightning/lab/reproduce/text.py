@@ -24,8 +24,8 @@ def text(found: Reproduction) -> str:
     lines += [f"likely reason: {reason}" for reason in found.reasons[:1]]
     lines += [f"else: {reason}" for reason in found.reasons[1:]]
     if not found.reasons:
-        lines.append("code, packages and machine are as they were; does the environment repeat itself?")
-    return "\n".join([*lines, f"both stay recorded: the repetition in {found.kept}"])
+        lines.append("nothing is known to have changed; does the environment repeat itself?")
+    return "\n".join([*lines, f"the repetition is kept in {found.kept}"])
 
 
 def verified(found: Verified) -> str:

@@ -59,8 +59,9 @@ def workshop(original: Original, packages: Sequence[Change], folder: Path) -> It
     """The code of ``original`` and its versions of the changed ``packages``, made in ``folder``.
 
     The recorded commit is that of this package where git tracks it, else that of the user's own
-    project; this package then is one of the packages. Raises IntegrityError where its uncommitted
-    changes were not recorded, RefusedError where they are those of somebody else.
+    project; this package then is one of the packages, if its version was recorded. Raises
+    IntegrityError where its uncommitted changes were not recorded, RefusedError where they are those
+    of somebody else.
     """
     if original.origin and original.diff:
         raise RefusedError(
@@ -69,11 +70,11 @@ def workshop(original: Original, packages: Sequence[Change], folder: Path) -> It
         )
     if not original.whole:
         raise IntegrityError(
-            f"{original.name} had uncommitted changes that were not recorded",
+            f"{original.name} had uncommitted changes that were too many to record, or held secrets",
             "commit before such a run; --here compares with the code of this folder",
         )
     with checkout(original.commit, original.diff, folder / "code") as code:
         here, then = metadata.version(OURS), original.recorded.packages.get(OURS, "")
-        if not (code / PACKAGE.name).is_dir() and then != here:
+        if not (code / PACKAGE.name).is_dir() and then not in ("", here):
             packages = [*packages, Change(OURS, then, here)]
         yield Workshop(python_with(packages, folder / "packages"), code)

@@ -109,6 +109,15 @@ def test_a_run_of_an_older_commit(workplace: Workplace) -> None:
     assert workplace.git("worktree", "list").count("\n") == 0, "the worktree is gone"
 
 
+def test_a_row_of_result_pages_by_its_commit(workplace: Workplace) -> None:
+    (workplace.folder / "set.json").write_text('{"title": "Small", "rows": ["then.json"]}', "utf-8")
+    assert workplace.lab("benchmark", "page", "set.json", "--folder", "pages").code == 0
+    answer = workplace.lab("reproduce", "pages/record/CartPole-v1/A2C.json")
+    assert answer.code == 0, answer.err
+    assert answer.out.startswith("bit-identical: 2 sessions, ") and ", 2 states" in answer.out
+    assert "CartPole-v1/A2C: 2 sessions to be made again" in answer.err
+
+
 def test_a_changed_line_is_detected_and_located(workplace: Workplace) -> None:
     answer = workplace.lab("reproduce", workplace.runs["then"], "--here")
     assert answer.code == 7, answer.err
