@@ -32,13 +32,18 @@ def python_with(changes: Sequence[Change], folder: Path) -> Path:
         text=True,
     )
     if answer.returncode != 0:
-        said = answer.stderr.strip().splitlines() or ["pip says nothing"]
         raise MissingError(
-            f"the recorded packages cannot be installed: {said[0]}",
+            f"the recorded packages cannot be installed: {_reason(answer.stderr)}",
             "add --here to compare with the packages that are installed",
         )
     (site / "installed.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
     return python
+
+
+def _reason(said: str) -> str:
+    """The first error among all that pip said."""
+    lines = said.strip().splitlines() or ["pip says nothing"]
+    return next((line for line in lines if line.startswith("ERROR")), lines[0])
 
 
 def _output(python: Path, program: str) -> str:

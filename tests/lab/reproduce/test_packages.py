@@ -49,8 +49,10 @@ def test_the_recorded_version_comes_before_the_installed_one(wheels: Path) -> No
     assert said.stdout.split() == [OTHER, metadata.version("torch")]
 
 
-def test_a_version_that_pip_does_not_find(wheels: Path) -> None:
-    with pytest.raises(MissingError, match="the recorded packages cannot be installed"):
+def test_a_version_that_pip_does_not_find(wheels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its error is told, and not the warning that comes before."""
+    monkeypatch.setenv("PIP_FIND_LINKS", f"{wheels} {(wheels / 'not-there').as_uri()}")
+    with pytest.raises(MissingError, match=r"cannot be installed: ERROR: .*farama-notifications"):
         python_with([change("0.1.dev8")], wheels / "packages")
 
 
