@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from slm_lightning.errors import LabError, LockedError, StorageError
-from slm_lightning.lab.benchmark.results import SETTLED, Trials, ended
+from slm_lightning.lab.benchmark.results import Trials, ended
 from slm_lightning.lab.benchmark.sets import Row
 from slm_lightning.lab.changes import changes
 from slm_lightning.lab.disk import check_disk
 from slm_lightning.lab.preflight import check, device_of
+from slm_lightning.lab.reproduce.original import SETTLED
 from slm_lightning.lab.result import Result
 from slm_lightning.lab.running.job import Job, Outcome, Reached, Status
 from slm_lightning.lab.running.launch import Engine, Launcher

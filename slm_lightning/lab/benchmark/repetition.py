@@ -12,10 +12,10 @@ import pandas as pd
 from pydantic import TypeAdapter, ValidationError
 
 from slm_lightning.errors import UsageError
-from slm_lightning.lab.benchmark.results import COLUMNS, SETTLED, RowResult, ended, read_file
+from slm_lightning.lab.benchmark.results import COLUMNS, RowResult, ended, read_file
 from slm_lightning.lab.changes import Recorded
 from slm_lightning.lab.reproduce.bits import STATE
-from slm_lightning.lab.reproduce.original import DOUBTS, Original, Place, Told, rows_of
+from slm_lightning.lab.reproduce.original import DOUBTS, SETTLED, Original, Place, Told, rows_of
 from slm_lightning.lab.reproduce.reproduction import Reproduction, Say, make_again
 from slm_lightning.tracking import Record, RunInfo
 

@@ -25,7 +25,7 @@ from slm_lightning.lab.baselines import Baseline
 from slm_lightning.lab.benchmark.sets import Row, resolved, setting_key
 from slm_lightning.lab.changes import COMPUTING, DECISIVE, Recorded
 from slm_lightning.lab.report.published import address_of
-from slm_lightning.lab.reproduce.original import rows_of
+from slm_lightning.lab.reproduce.original import SETTLED, rows_of
 from slm_lightning.lab.trial import Trial
 from slm_lightning.provenance import NONE
 from slm_lightning.redact import redact
@@ -35,8 +35,6 @@ COLUMNS = ["frame", "opt_step", "total_reward", "eval/return"]
 """What is kept of a session's rows; all else can be computed from it, or is not on the pages."""
 MACHINE = (*DECISIVE, "cores")
 """What is kept of the machine."""
-SETTLED = ("done", "diverged")
-"""How a trial ends for good: it would end in the same way again."""
 
 
 @dataclass(frozen=True)

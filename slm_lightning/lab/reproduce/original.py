@@ -21,6 +21,8 @@ DOUBTS = {
     "extended": "it was extended, and something in it depended on its first budget",
 }
 """What the tag ``slm.exact`` says."""
+SETTLED = ("done", "diverged")
+"""How a session or a trial ends for good: it would end in the same way again."""
 
 
 class Place(NamedTuple):

@@ -14,15 +14,13 @@ from slm_lightning.errors import DivergedError, SessionError, UsageError
 from slm_lightning.lab.changes import Change, changed_machine, changed_packages, of_the_lab, versions
 from slm_lightning.lab.reproduce.bits import Comparison, compare
 from slm_lightning.lab.reproduce.checkout import changed_files, full_name
-from slm_lightning.lab.reproduce.original import Original, Place, Told
+from slm_lightning.lab.reproduce.original import SETTLED, Original, Place, Told
 from slm_lightning.lab.reproduce.workshop import HERE, Workshop, code_of, workshop
 from slm_lightning.lab.wording import count
 from slm_lightning.provenance import NONE, Provenance
 from slm_lightning.tracking import RESOLVED, Record, RunInfo
 
 Say = Callable[[str], None]
-FOR_GOOD = ("done", "diverged")
-"""How a session ends that ends in the same way again."""
 
 
 @dataclass(frozen=True)
@@ -194,7 +192,7 @@ def _beside(then: Told, now: Told | None) -> Comparison:
     if now is None:
         return Comparison(0, 0, 0, [], missing="the repetition has no such session")
     found = compare(then.rows, now.rows, then.status != "done", then.evaluated)
-    if found.identical and then.status in FOR_GOOD and now.status != then.status:
+    if found.identical and then.status in SETTLED and now.status != then.status:
         return replace(found, missing=f"it was {then.status}, and the repetition {now.status}")
     return found
 

@@ -20,7 +20,7 @@ from slm_lightning.lab.reproduce.original import Place
 from slm_lightning.lab.result import Result
 from slm_lightning.tracking import Record
 from tests.lab.benchmark.support import write_set
-from tests.support import REPOSITORY, Lab, tiny, write_spec
+from tests.support import REPOSITORY, Answer, Lab, tiny, write_spec
 
 pytestmark = pytest.mark.usefixtures("no_pictures", "record")
 
@@ -36,6 +36,11 @@ def kept(finished: Result, finished_record: Record, tmp_path: Path) -> Path:
 
 def edit(path: Path, **changed: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | changed), encoding="utf-8")
+
+
+def discard(answer: Answer) -> None:
+    """The repetition, which is kept where it differs."""
+    shutil.rmtree(Path(answer.out.rsplit(" in ", 1)[1].strip()).parent)
 
 
 def test_a_row_is_run_again_and_nothing_of_it_need_be_here(
@@ -62,7 +67,7 @@ def test_a_score_that_is_not_the_runs_is_found(lab: Lab, kept: Path) -> None:
     assert answer.code == 7, answer.err
     assert f"session 0 parts at frame {frame} (2 rows before it equal):" in answer.out
     assert "total_reward" in answer.out and "1 other session bit-identical" in answer.out
-    shutil.rmtree(Path(answer.out.rsplit(" in ", 1)[1].strip()).parent)
+    discard(answer)
 
 
 def test_another_last_state_is_found(lab: Lab, kept: Path) -> None:
@@ -72,7 +77,7 @@ def test_another_last_state_is_found(lab: Lab, kept: Path) -> None:
     answer = lab("reproduce", kept, "--here")
     assert answer.code == 7 and "state '62:0000000000000000' -> " in answer.out, answer.out
     assert answer.out.startswith("session 1 parts at frame ")
-    shutil.rmtree(Path(answer.out.rsplit(" in ", 1)[1].strip()).parent)
+    discard(answer)
 
 
 def test_a_session_that_ended_in_another_way_is_found(lab: Lab, kept: Path) -> None:
@@ -82,7 +87,7 @@ def test_a_session_that_ended_in_another_way_is_found(lab: Lab, kept: Path) -> N
     answer = lab("reproduce", kept, "--here")
     assert answer.code == 7, answer.err
     assert "session 0 differs: it was diverged, and the repetition done" in answer.out
-    shutil.rmtree(Path(answer.out.rsplit(" in ", 1)[1].strip()).parent)
+    discard(answer)
 
 
 def test_the_end_of_a_trial_before_it_was_extended_is_no_difference(kept: Path) -> None:
