@@ -131,6 +131,13 @@ class Sample(NamedTuple):
     weight: Tensor  # [K, B] importance weights, at most 1; all 1 where the memory draws uniformly
     place: Tensor  # [K, B] int64, where they lie in the memory
 
+    def target(self, next_value: Tensor) -> Tensor:
+        """Of a minibatch ``reward + discount · (1 - terminated) · next_value``, ``next_value`` being
+        ``[B]`` or ``[B, n]``."""
+        each = (-1, *[1] * (next_value.dim() - 1))
+        reward, discount = self.reward.view(each), self.discount.view(each)
+        return reward + discount * torch.where(self.terminated.view(each), 0.0, next_value)
+
     def minibatches(self) -> list[Sample]:
         """The ``K`` minibatches ``[B, ...]``."""
         columns = (x.unbind() if isinstance(x, Tensor) else x for x in self)

@@ -7,8 +7,9 @@ import random
 import numpy as np
 import pytest
 import torch
+from torch.testing import assert_close
 
-from slm_lightning.core import ActionSpec, Keys, Stream
+from slm_lightning.core import ActionSpec, Keys, Sample, Stream
 from tests.algorithms.support import make_batch
 
 
@@ -79,3 +80,13 @@ def test_done_is_either_end():
     batch = make_batch()
     assert torch.equal(batch.done, batch.terminated | batch.truncated)
     assert batch.done.sum() == batch.terminated.sum() + batch.truncated.sum() == 2
+
+
+def test_the_target_is_the_reward_alone_where_the_next_state_is_terminal():
+    row = dict.fromkeys(Sample._fields, torch.zeros(3))
+    row |= {"reward": torch.tensor([1.0, 2.0, 3.0]), "discount": torch.tensor([0.9, 0.9, 0.5])}
+    sample = Sample(**row | {"terminated": torch.tensor([False, True, False])})
+    value = torch.tensor([10.0, float("inf"), 4.0])
+    assert_close(sample.target(value), torch.tensor([10.0, 2.0, 5.0]))
+    several = sample.target(torch.stack([value, 2 * value], 1))
+    assert_close(several, torch.tensor([[10.0, 19.0], [2.0, 2.0], [5.0, 7.0]]))

@@ -10,7 +10,9 @@ efficiency and simplicity*, 2024.
 
 so that layers which normalise by the batch (``batch_renorm`` or ``batch_norm`` of ``critic_net``) do so
 by the statistics of the mixture of both. Their running statistics serve where the policy is improved on
-the critics. For discrete actions, see :mod:`slm_lightning.algorithms.sac`.
+the critics. As in SLM Lab they stand between a layer and its activation; the paper's own code has them
+behind activations and before the first layer, and in the policy too. For discrete actions, see
+:mod:`slm_lightning.algorithms.sac`.
 """
 
 from __future__ import annotations

@@ -70,8 +70,7 @@ class VanillaDQN(Agent):
     @torch.no_grad()
     def target_value(self, batch: Sample) -> Tensor:
         """``y [B]``."""
-        next_value = torch.where(batch.terminated, 0.0, self.next_value(batch.next_obs))
-        return batch.reward + batch.discount * next_value
+        return batch.target(self.next_value(batch.next_obs))
 
     def next_value(self, next_obs: Seen) -> Tensor:
         """``max_a' Q_θ(s', a') [B]``."""

@@ -26,7 +26,8 @@ from slm_lightning.spec.model import (
 
 class OffPolicyActorCritic(Agent, ABC):
     """Acts at random before ``training_start_step``. Then each minibatch updates the critics, and every
-    ``policy_delay``-th of all also the policy and the target nets, all in one update.
+    ``policy_delay``-th of all also the policy and the target nets that follow by polyak, all in one
+    update; targets that are copies are replaced between rounds.
 
     Args: ``critic_net``: the section that describes the critics. ``start``: frames of random actions,
     each worker's own.
@@ -76,6 +77,9 @@ class OffPolicyActorCritic(Agent, ABC):
         """Actions ``[N, *action.shape]`` once learning has begun."""
 
     def learn(self, batch: Sample, optimize: Optimize) -> Info:
+        for target in self.targets():
+            if not target.polyak:
+                target.follow(self.round_start, self.frame, self.workers)
         infos = []
         for update, minibatch in enumerate(batch.minibatches(), start=int(self.updates)):
             critics = self.critics_step(minibatch)
@@ -106,12 +110,8 @@ class OffPolicyActorCritic(Agent, ABC):
         for target in self.targets():
             target.after_update()
 
-    @torch.no_grad()
     def settle(self) -> None:
-        """What there is to do once the policy is updated: targets that are copies are replaced."""
-        for target in self.targets():
-            if not target.polyak:
-                target.follow(self.round_start, self.frame)
+        """What there is to do once the policy is updated."""
 
     def regress(self, q: Tensor, y: Tensor, weight: Tensor) -> Tensor:
         """``Σ_i mean w · loss(Q_i, y)`` for ``q [2, B]``, ``y [B]``, ``weight [B]``."""

@@ -76,9 +76,7 @@ class QRDQN(DQN):
         """``y [B, N]``."""
         target = cast(QuantileNet, self.target.net)
         theta = target.quantiles(batch.next_obs)
-        next_value = quantiles_of(theta, target.mean(theta, batch.next_obs).argmax(-1))
-        next_value = torch.where(batch.terminated[:, None], 0.0, next_value)
-        return batch.reward[:, None] + batch.discount[:, None] * next_value
+        return batch.target(quantiles_of(theta, target.mean(theta, batch.next_obs).argmax(-1)))
 
     def loss(self, batch: Sample) -> tuple[Tensor, Info]:
         """``mean w · Σ_i 1/N Σ_j ρ_τ̂i(y_j - θ_i(s, a))``. Rows ``[B, …]``."""

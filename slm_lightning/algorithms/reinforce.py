@@ -7,6 +7,8 @@ learning*, Machine Learning 8, 1992.
         R_t = Σ_{k ≥ t} γ^{k-t} r_k                   returns, to the end of the episode
         Â_t = (R_t - mean R) / std R                  the batch mean is the baseline
         θ ← θ + α ∇_θ [ mean log π_θ(a_t|s_t) Â_t + c_H mean H(π_θ(·|s_t)) ]
+
+Rollouts of OnPolicyBatchReplay end in the midst of episodes: there R_t ends with the rollout.
 """
 
 from __future__ import annotations

@@ -145,8 +145,7 @@ class MaximumEntropy(OffPolicyActorCritic):
 
     def target_value(self, batch: Sample, next_q: Tensor, log_prob: Tensor, alpha: Tensor) -> Tensor:
         """``y [B]``."""
-        next_value = self.soft_value(next_q, log_prob, alpha)
-        return batch.reward + batch.discount * torch.where(batch.terminated, 0.0, next_value)
+        return batch.target(self.soft_value(next_q, log_prob, alpha))
 
     def critic_loss(self, q: Tensor, y: Tensor, weight: Tensor) -> tuple[Tensor, Info]:
         """Both critics' regression, for ``q [2, B]`` of the actions taken."""
@@ -178,7 +177,6 @@ class MaximumEntropy(OffPolicyActorCritic):
 
     @torch.no_grad()
     def settle(self) -> None:
-        super().settle()
         if self.log_alpha is not None:
             self.log_alpha.clamp_(self.params.log_alpha_min, self.params.log_alpha_max)
 

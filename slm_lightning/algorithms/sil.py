@@ -49,6 +49,9 @@ class ImitationParams(AlgorithmParams):
     def updates(self, num_envs: int) -> int:
         return self.training_iter
 
+    def steps_on(self, frames: int, num_envs: int) -> int:
+        return super().steps_on(frames, num_envs) + self.training_iter * self.training_batch_iter
+
 
 class SelfImitation:
     """The update on past episodes: the same for every agent with π(·|s) and V(s)."""
@@ -72,8 +75,7 @@ class SelfImitation:
     @torch.no_grad()
     def returns(self, past: Sample) -> Tensor:
         """``R [B]``: what was earned to the end of the episode, and V where truncation was its end."""
-        beyond = torch.where(past.terminated, 0.0, self.agent.net.value(past.next_obs))
-        return past.reward + past.discount * beyond
+        return past.target(self.agent.net.value(past.next_obs))
 
     def loss(self, obs: Seen, action: Tensor, ret: Tensor, weight: Tensor) -> tuple[Tensor, Info]:
         """Eq. 1 on one minibatch of rows ``[B, …]``."""

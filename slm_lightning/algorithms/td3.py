@@ -18,6 +18,7 @@ range, and so are σ, σ̃ and c.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -47,6 +48,12 @@ class TD3(OffPolicyActorCritic):
     """A deterministic policy, which explores by Gaussian noise."""
 
     class Params(OffPolicyActorCritic.Params):
+        unread: ClassVar[dict[str, str]] = {
+            "action_pdtype": "the policy is deterministic",
+            "action_policy": "TD3 explores by explore_noise",
+            "explore_var_spec": "TD3 explores by explore_noise",
+        }
+
         policy_delay: Count = 2
         """d: updates of the critics for each one of the policy and the targets."""
         explore_noise: NonNegative = 0.1
@@ -80,8 +87,8 @@ class TD3(OffPolicyActorCritic):
         action = self.target_actor(batch.next_obs)
         clip = self.params.target_noise_clip
         noise = (self.params.target_noise * torch.randn_like(action)).clamp(-clip, clip)
-        next_value = self.target_critics(batch.next_obs, (action + noise).clamp(-1, 1)).amin(0)
-        return batch.reward + batch.discount * torch.where(batch.terminated, 0.0, next_value)
+        next_q = self.target_critics(batch.next_obs, (action + noise).clamp(-1, 1))
+        return batch.target(next_q.amin(0))
 
     def loss(self, batch: Sample) -> tuple[Tensor, Info]:
         """``Σ_i mean w · loss(Q_θi(s, a), y)``. Rows ``[B, …]``."""

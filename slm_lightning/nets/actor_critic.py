@@ -18,11 +18,17 @@ from slm_lightning.spec.model import NetParams
 class Policy(Whole):
     """π(·|s). With ``log_std_init`` a Gaussian's log σ is a parameter, the same in every state.
 
-    Args: ``extra_heads``: sizes of a critic's heads on the same body, returned beside the distribution.
+    Args: ``extra_heads``: sizes of a critic's heads on the same body, returned beside the distribution;
+    ``extra_gain``: of their initialiser.
     """
 
     def __init__(
-        self, net: NetParams, env: EnvInfo, pdtype: str = "default", extra_heads: tuple[int, ...] = ()
+        self,
+        net: NetParams,
+        env: EnvInfo,
+        pdtype: str = "default",
+        extra_heads: tuple[int, ...] = (),
+        extra_gain: float | None = None,
     ):
         super().__init__()
         self.distribution = distribution_for(env.action, pdtype)
@@ -36,7 +42,7 @@ class Policy(Whole):
         if net.log_std_init is not None and issubclass(self.distribution, Normal):
             self.log_std = nn.Parameter(torch.full((heads.pop(),), net.log_std_init))
         self.num_heads = len(heads)
-        gains = [net.init_std] * len(heads) + [net.critic_init_std] * len(extra_heads)
+        gains = [net.init_std] * len(heads) + [extra_gain] * len(extra_heads)
         self.mask_size = env.mask_size
         self.net = Net(net, env.net_shape, [*heads, *extra_heads], gains)
 
@@ -63,7 +69,8 @@ class ActorCriticNet(Whole):
         super().__init__()
         self.optimizers = ("agent",) if net.shared else ("actor", "critic")
         """Names of the optimizers that step this net."""
-        self.actor = Policy(net.part("actor"), env, pdtype, (1,) if net.shared else ())
+        gain = net.init_std if net.critic_init_std is None else net.critic_init_std
+        self.actor = Policy(net.part("actor"), env, pdtype, (1,) if net.shared else (), gain)
         self.critic = None if net.shared else Net(net.part("critic"), env.net_shape, [1])
         self.mask_size = env.mask_size
         if self.critic is not None and isinstance(self.critic.body, RecurrentNet):

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
-from torch.nn.utils.parametrize import is_parametrized
 
 from slm_lightning.nets.norms import WeightNormLinear
 from slm_lightning.spec.torch_names import ACTIVATIONS, INITIALISERS
@@ -37,8 +36,8 @@ def initialise(
 
     Orthogonal and Xavier take ``gain`` (default: of the activation), Kaiming the activation's name;
     recurrent cells, which the activation does not follow, 1 and ``linear``.
-    Where a layer keeps its weights in another form (weight or spectral norm), that form is what the
-    initialiser's weights come from.
+    Where a layer keeps its weights in another form (weight norm), that form is what the initialiser's
+    weights come from.
     """
     fn = INITIALISERS[init_fn]
     options: dict[str, float | str] = {}
@@ -62,7 +61,7 @@ def _set_weight(module: nn.Module, fill: Callable[[Tensor], object]) -> None:
     """In place, or by assignment where ``weight`` is computed from parameters of another form."""
     weight = module.weight
     assert isinstance(weight, Tensor)
-    if not isinstance(module, WeightNormLinear) and not is_parametrized(module, "weight"):
+    if not isinstance(module, WeightNormLinear):
         fill(weight)
         return
     with torch.no_grad():

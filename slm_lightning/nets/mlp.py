@@ -28,8 +28,8 @@ class MLPNet(Whole):
         batch_norm: bool = False
         """Batch normalisation after every hidden linear layer."""
         batch_renorm: bool = False
-        """Batch renormalisation (Ioffe 2017) after every hidden linear layer, with CrossQ's momentum
-        0.01, eps 0.001 and warm-up over 100 000 batches."""
+        """Batch renormalisation (Ioffe 2017) after every hidden linear layer, with momentum 0.01, eps
+        0.001 and a warm-up over 100 000 batches."""
         layer_norm: bool = False
         """Layer normalisation after every hidden linear layer."""
         weight_norm: bool = False

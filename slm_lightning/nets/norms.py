@@ -17,8 +17,8 @@ from slm_lightning.nets.layers import Whole, modal
 @contextmanager
 def batch_statistics(net: nn.Module) -> Iterator[None]:
     """``net`` in train mode, then in eval mode again: what it computes within is normalised by the
-    statistics of the batch, which it takes in. A part that was put in since ``net`` was told a mode
-    is not told of this one."""
+    statistics of the batch, which it takes in, and dropout drops. A part that was put in since ``net``
+    was told a mode is not told of this one."""
     known = net.modal if isinstance(net, Whole) else None
     told = modal(net) if known is None else known
     for module in told:

@@ -14,8 +14,9 @@ from slm_lightning.spec.model import NetParams
 class TargetNet(nn.Module):
     """A copy of the net ``online`` that follows it, by ``agent.net.update_type``.
 
-    ``polyak``: ``θ' ← θ' + τ (θ - θ')`` every vector step. ``replace``: ``θ' ← θ`` every
-    ``update_frequency`` frames. Calling it calls the copy, which carries no gradient.
+    ``polyak``: ``θ' ← θ' + τ (θ - θ')`` every vector step or, with ``after_update``, every update.
+    ``replace``: ``θ' ← θ`` every ``update_frequency`` frames. Calling it calls the copy, which carries
+    no gradient.
     """
 
     def __init__(self, online: nn.Module, params: NetParams, num_envs: int):

@@ -39,7 +39,8 @@ def value_at(spec: ScheduleSpec | None, frame: int, default: float = 0.0) -> flo
 
 
 class LinearLR:
-    """Learning rate falling linearly over ``spec.frame`` frames to ``min_factor`` of its start."""
+    """Learning rate falling linearly towards 0 at ``spec.frame`` frames, never below ``min_factor`` of
+    its start."""
 
     def __init__(self, optimizer: Optimizer, spec: LRScheduleSpec):
         assert spec.frame is not None

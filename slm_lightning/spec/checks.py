@@ -80,6 +80,13 @@ def _schedules(parts: Parts) -> Iterator[Problem]:
             )
 
 
+def _entropy_anneal(parts: Parts) -> Iterator[Problem]:
+    anneal = dict(parts.algorithm or ()).get("entropy_anneal")
+    if anneal and anneal.end_ratio not in (None, anneal.start_ratio) and not anneal.frames:
+        path = "agent.algorithm.entropy_anneal.frames"
+        yield Problem(path, f"missing; from start_ratio, {anneal.start_ratio}, to end_ratio takes some")
+
+
 def _exploration(parts: Parts) -> Iterator[Problem]:
     algorithm = parts.algorithm
     needs_schedule = algorithm and algorithm.action_policy in ("epsilon_greedy", "boltzmann")
@@ -122,6 +129,19 @@ def _batch_norm(parts: Parts) -> Iterator[Problem]:
         elif net.batch_statistics and rows == 1:
             message = f"expected at least 2, not 1, because {where} normalises by the batch"
             yield Problem("agent.memory.batch_size", message)
+
+
+def _training_only(parts: Parts) -> Iterator[Problem]:
+    algorithm = parts.algorithm
+    if not algorithm or not parts.registry.algorithms[algorithm.name].on_policy:
+        return
+    for path, net in parts.nets:
+        if net.training_only:
+            yield Problem(
+                f"{path}.{net.training_only}",
+                f"is random where a policy learns and not where it acts, so"
+                f" {algorithm.name} (agent.algorithm.name) never uses it",
+            )
 
 
 def _recurrent(parts: Parts) -> Iterator[Problem]:
@@ -282,7 +302,7 @@ TAKEN = {
 """Arguments of environments that a spec does not give, and what to do instead."""
 
 CHECKS = (
-    *(_schedules, _exploration, _batch_norm, _recurrent, _memory, _env, _distributed, _compile, _nets),
-    *(_critic_net, _sizes),
+    *(_schedules, _entropy_anneal, _exploration, _batch_norm, _training_only, _recurrent, _memory),
+    *(_env, _distributed, _compile, _nets, _critic_net, _sizes),
     _search,
 )

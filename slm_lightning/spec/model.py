@@ -55,7 +55,7 @@ class NetParams(SpecModel):
     """Initialiser of ``torch.nn.init`` for weights (biases become 0); null keeps PyTorch's."""
     init_std: Positive | None = None
     """Gain of the output heads' initialiser; null uses the hidden layers' gain."""
-    log_std_init: Float | None = None
+    log_std_init: Annotated[Float | None, Field(ge=-5, le=2)] = None
     """Start of a state-independent log σ for Gaussian policies; null lets the net output log σ."""
     clip_grad_val: Positive | None = None
     """Largest global gradient norm of the net."""
@@ -99,6 +99,11 @@ class NetParams(SpecModel):
     def batch_statistics(self) -> str:
         """The key that makes the net normalise by statistics of the batch; empty where none does."""
         return ""
+
+    @property
+    def training_only(self) -> str:
+        """The key that makes the net random while it learns; empty where none does."""
+        return "hid_layers_activation" if self.hid_layers_activation.lower() == "rrelu" else ""
 
     def problems(self, path: str) -> Iterator[Problem]:
         """What no single key of this section, which stands at ``path``, can tell."""

@@ -37,7 +37,7 @@ class LossSpec(KeywordSpec):
 
 
 class LRScheduleSpec(KeywordSpec):
-    """``LinearToZero``/``LinearToMin`` over ``frame`` frames, or a ``torch.optim.lr_scheduler``."""
+    """``LinearToZero``/``LinearToMin``, towards 0 at ``frame``, or a ``torch.optim.lr_scheduler``."""
 
     frame: Count | None = None
     """Frames until the end of the linear decay."""

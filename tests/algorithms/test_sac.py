@@ -306,11 +306,25 @@ def test_target_nets_that_are_replaced_stay_between_copies():
     agent.learn(make_sample(), session.optimize)
     assert all(torch.equal(first[k], v) for k, v in agent.target.state_dict().items())
     agent.round_start, agent.frame = 100, 104
+    online = copy.deepcopy(agent.critics.state_dict())
     agent.learn(make_sample(), session.optimize)
-    online = agent.critics.state_dict()
     assert all(
         torch.equal(online[k.removeprefix("net.")], v) for k, v in agent.target.state_dict().items()
     )
+
+
+@pytest.mark.parametrize("algorithm", ["SoftActorCritic", "TD3"])
+def test_a_copy_is_due_by_frames_whether_or_not_the_policy_is_updated(algorithm):
+    net = {"update_type": "replace", "update_frequency": 50}
+    session = make_session(algorithm, "continuous", net, policy_delay=2)
+    agent, copies = session.agent, 0
+    for frame in range(101, 701):
+        before = [p.clone() for p in agent.targets()[-1].net.parameters()]
+        agent.round_start, agent.frame = frame, frame + 1
+        agent.learn(make_sample(kind="continuous", minibatches=1), session.optimize)
+        after = agent.targets()[-1].net.parameters()
+        copies += not all(torch.equal(x, y) for x, y in zip(before, after))
+    assert copies == 12  # at 150, 200, …, 700
 
 
 def test_spectral_norm_bounds_the_last_hidden_layer_of_the_critics():

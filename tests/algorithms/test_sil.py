@@ -131,6 +131,18 @@ def test_a_spec_says_how_past_episodes_are_kept():
     assert resolve_dict(json.loads(json.dumps(spec.to_dict())), REGISTRY) == spec
 
 
+def test_steps_on_past_episodes_count_as_steps_of_a_round():
+    sil, ppo_sil = (
+        resolve(load_spec(f"specs/{name}/cartpole.json"), REGISTRY).agent.algorithm
+        for name in ("sil", "pposil")
+    )
+    past = dict(sil)["training_iter"] * dict(sil)["training_batch_iter"]
+    assert sil.steps_on(128, 4) == 1 + past
+    own = dict(ppo_sil)["training_epoch"] * -(-1000 // dict(ppo_sil)["minibatch_size"])
+    past = dict(ppo_sil)["training_iter"] * dict(ppo_sil)["training_batch_iter"]
+    assert ppo_sil.steps_on(1000, 4) == own + past
+
+
 def test_a_spec_that_does_not_is_told_what_is_missing():
     with pytest.raises(SpecError) as caught:
         resolve(load_spec(sil()), REGISTRY)

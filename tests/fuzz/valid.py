@@ -239,10 +239,10 @@ class _Author:
 
     def _temperature(self) -> Keys:
         dice = self.dice
-        anneal = {"start_ratio": dice.share(), "end_ratio": dice.share(), "frames": 100}
+        anneal = {"start_ratio": dice.share(), "end_ratio": dice.share()}
         return {
             "target_entropy": dice.choice(["auto", -1.0, 0.5]),
-            "entropy_anneal": dice.some(anneal, 0.7),
+            "entropy_anneal": {"frames": 100} | dice.some(anneal, 0.7),
             "alpha_lr": dice.choice([None, 1e-3]),
             "log_alpha_min": -4,
             "log_alpha_max": 1.5,

@@ -87,3 +87,11 @@ def test_actor_and_critic_start_with_their_own_deviation():
     net = ActorCriticNet(mlp(**keys), env())
     assert net.actor.net.heads[0].weight.norm(dim=1).max().item() == pytest.approx(0.01, rel=1e-4)
     assert net.critic.heads[0].weight.norm().item() == pytest.approx(1.0, rel=1e-4)
+
+
+@pytest.mark.parametrize(("keys", "gain"), [({}, 0.02), ({"critic_init_std": 1.0}, 1.0)])
+def test_the_critics_head_on_a_shared_body_too(keys, gain):
+    keys |= {"init_fn": "orthogonal_", "init_std": 0.02, "actor_init_std": 0.01, "shared": True}
+    policy, value = ActorCriticNet(mlp(**keys), env()).actor.net.heads
+    assert policy.weight.norm(dim=1).max().item() == pytest.approx(0.01, rel=1e-4)
+    assert value.weight.norm().item() == pytest.approx(gain, rel=1e-4)

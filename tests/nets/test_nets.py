@@ -184,15 +184,6 @@ def test_spectral_norm_of_zeros_is_nothing_to_divide_by():
         spectral_norm(Net(mlp(init_fn="zeros_"), (4,), [1]))
 
 
-def test_parametrised_layers_are_initialised_through_their_own_form():
-    net = Net(mlp(), (4,), [1])
-    spectral_norm(net)
-    initialise(net.body.modules(), "ones_", "relu")
-    layer = net.body.layers[2].eval()
-    assert (layer.parametrizations.weight.original == 1).all()
-    assert (layer.bias == 0).all()
-
-
 @pytest.mark.parametrize("name", ACTIVATIONS)
 @pytest.mark.parametrize("shape", [(3, 4), (3, 4, 2, 2)], ids=["rows", "images"])
 @pytest.mark.filterwarnings("error")

@@ -15,13 +15,14 @@ from slm_lightning.spec.schema import json_schema
 from tests.spec.conftest import PPO, problems_of, resolved, set_at
 from tests.spec.test_schema import accepts
 
+MLP: dict[str, Any] = {"type": "MLPNet", "hid_layers": [16]}
 CRITIC: dict[str, Any] = {"type": "MLPNet", "hid_layers": [32], "batch_renorm": True}
 CROSSQ: dict[str, Any] = {
     "agent": {
         "name": "CrossQ",
         "algorithm": {"name": "CrossQ", "gamma": 0.99, "training_frequency": 1},
         "memory": {"name": "Replay", "batch_size": 32, "max_size": 1000},
-        "net": {"type": "MLPNet", "hid_layers": [16]},
+        "net": MLP,
         "critic_net": CRITIC,
     },
     "env": {"name": "CartPole-v1", "num_envs": 2, "max_frame": 4000},
@@ -36,6 +37,16 @@ def test_it_is_resolved_like_a_net_and_resolves_again():
     assert spec.to_dict()["agent"]["critic_net"]["batch_renorm"] is True
     assert resolve_dict(spec.to_dict(), REGISTRY) == spec
     check(spec)
+
+
+def test_its_targets_follow_as_those_of_the_net_unless_it_says_otherwise():
+    polyak = {"update_type": "polyak", "polyak_coef": 0.01}
+    sac = set_at(set_at(CROSSQ, "agent.algorithm.name", "SoftActorCritic"), "agent.net", MLP | polyak)
+    critic = dict(resolved(sac).agent.critic_net)
+    assert (critic["update_type"], critic["polyak_coef"]) == ("polyak", 0.01)
+    own = set_at(sac, "agent.critic_net.polyak_coef", 0.02)
+    assert dict(resolved(own).agent.critic_net)["polyak_coef"] == 0.02
+    assert resolve_dict(resolved(own).to_dict(), REGISTRY) == resolved(own)
 
 
 def test_without_it_the_critics_are_of_the_net():

@@ -91,6 +91,41 @@ def test_an_on_policy_algorithm_refuses_statistics_of_the_batch(net, key):
     assert problem[0] == f"agent.net.{key}" and "PPO (agent.algorithm.name) cannot bear" in problem[1]
 
 
+DROPOUT = {
+    "type": "TorchArcNet",
+    "arc": {
+        "modules": {"body": {"Sequential": [{"Flatten": None}, {"Dropout": {"p": 0.5}}]}},
+        "graph": {"input": "x", "modules": {"body": ["x"]}, "output": "body"},
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("net", "key"),
+    [
+        ({**MLP, "hid_layers_activation": "RReLU"}, "hid_layers_activation"),
+        (DROPOUT, "arc.modules.body.Sequential.1.Dropout"),
+    ],
+)
+def test_an_on_policy_algorithm_refuses_what_is_random_in_learning_alone(net, key):
+    (problem,) = problems_of(with_net(net)).items()
+    assert problem[0] == f"agent.net.{key}" and "PPO (agent.algorithm.name) never uses it" in problem[1]
+    assert resolved(sac_with({"net": net}, batch_size=2))
+
+
+def test_an_entropy_that_falls_takes_some_frames():
+    sac = set_at(sac_with({}, 2), "agent.algorithm.entropy_anneal", {"end_ratio": 0.1})
+    expected = "missing; from start_ratio, 0.6, to end_ratio takes some"
+    assert problems_of(sac) == {"agent.algorithm.entropy_anneal.frames": expected}
+    assert resolved(set_at(sac, "agent.algorithm.entropy_anneal.frames", 100))
+
+
+@pytest.mark.parametrize("start", [-5.1, 2.5])
+def test_log_sigma_begins_where_it_can_be_learned(start):
+    (problem,) = problems_of(with_net(MLP, log_std_init=start)).items()
+    assert problem[0] == "agent.net.log_std_init"
+
+
 @pytest.mark.parametrize("section", ["net", "critic_net"])
 def test_a_batch_of_one_row_has_no_statistics(section):
     sac = sac_with({section: {**MLP, "batch_norm": True}}, batch_size=1)
