@@ -100,8 +100,11 @@ def check_peer() -> None:
             raise SystemExit(f"{name} is {found}, not {wanted}: pip install {install}")
 
 
-def remake(pairs: list[Pair]) -> str:
-    """The command that measures what ``pairs`` hold, which may come from several."""
+def remake(pairs: list[Pair], kept: Path | None = None) -> str:
+    """The command that makes the tables again: of the pairs ``kept``, or by measuring what ``pairs``
+    hold."""
+    if kept:
+        return f"python -m benchmarks.peers --works --json {kept} --write"
     command = f"python -m benchmarks.peers --pairs {1 + max(pair['seed'] for pair in pairs)}"
     works = [name for name in WORKS if any(pair["work"] == name for pair in pairs)]
     if works != list(WORKS):
@@ -135,7 +138,7 @@ def main() -> None:
     text = tables(pairs, WORKS.values())
     print(text)
     if arguments.write:
-        write("peers", f"`{remake(pairs)}`, on {machine()}\n\n{text}")
+        write("peers", f"`{remake(pairs, arguments.json)}`, on {machine()}\n\n{text}")
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ def instructions() -> list[tuple[str, str]]:
 
 def test_extras_that_the_documents_name() -> None:
     environments = {"atari", "mujoco", "envpool", "playground"}
-    assert EXTRAS.keys() == environments | {"ray", "postgres", "docs", "dev"}
+    assert EXTRAS.keys() == environments | {"ray", "postgres", "dev"}
     for extra, requirements in EXTRAS.items():
         assert requirements and all(map(Requirement, requirements)), extra
 

@@ -40,7 +40,7 @@ THREADS = re.compile(r"(OMP|MKL|OPENBLAS|ATEN|ONEDNN|CUBLAS|CUDA)_\w+|SLM_\w+")
 """Settings in the environment that change numbers or speed."""
 SIMULATORS = ("numpy", "mujoco", "box2d", "jax")
 """What only other libraries require, and numbers depend on."""
-TOOLS = ("pytest", "pytest-xdist", "hypothesis", "ruff", "mypy", "types-PyYAML", "mkdocs-material")
+TOOLS = ("pytest", "pytest-xdist", "hypothesis", "ruff", "mypy", "types-PyYAML")
 """What only those need who work on the lab."""
 CONSTRAINTS = Path(__file__).parents[2] / "constraints.txt"
 """The versions that a checkout was tested with."""

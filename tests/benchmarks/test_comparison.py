@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -69,6 +70,8 @@ def test_the_command_on_a_page_measures_what_the_page_shows() -> None:
     assert remake([*whole, w2 | {"seed": 2}]) == "python -m benchmarks.peers --pairs 3"
     half = {"work": "W2", "frames": WORKS["W2"].frames // 2, "seed": 0}
     assert remake([half]) == "python -m benchmarks.peers --pairs 1 --works W2 --frames-scale 0.5"
+    kept = "python -m benchmarks.peers --works --json pairs.jsonl --write"
+    assert remake([half], Path("pairs.jsonl")) == kept
 
 
 def test_pairs_that_were_kept_can_be_shown_without_a_measurement(tmp_path, monkeypatch, capsys) -> None:
