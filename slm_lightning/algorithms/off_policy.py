@@ -29,7 +29,8 @@ class OffPolicyActorCritic(Agent, ABC):
     ``policy_delay``-th of all also the policy and the target nets that follow by polyak, all in one
     update; targets that are copies are replaced between rounds.
 
-    Args: ``critic_net``: the section that describes the critics. ``start``: frames of random actions,
+    Args: ``critic_net``: the section that describes the critics; their loss and their targets are those
+    of ``net``. ``start``: frames of random actions,
     each worker's own.
     """
 

@@ -241,7 +241,7 @@ class SoftActorCritic(MaximumEntropy):
         start: int,
     ):
         super().__init__(params, net, env, critic_net, start)
-        self.target = TargetNet(self.critics, critic_net, env.num_envs)
+        self.target = TargetNet(self.critics, net, env.num_envs)
 
     def loss(self, batch: Sample, alpha: Tensor) -> tuple[Tensor, Info]:
         with torch.no_grad():

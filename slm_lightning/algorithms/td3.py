@@ -70,7 +70,7 @@ class TD3(OffPolicyActorCritic):
         super().__init__(params, net, env, critic_net, start)
         self.actor = Actor(net.part("actor"), env)
         self.target_actor = TargetNet(self.actor, net, env.num_envs)
-        self.target_critics = TargetNet(self.critics, critic_net, env.num_envs)
+        self.target_critics = TargetNet(self.critics, net, env.num_envs)
 
     def act_by_policy(self, obs: Tensor, explore: bool) -> Tensor:
         action = self.actor(obs)

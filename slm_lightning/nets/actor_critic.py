@@ -69,9 +69,9 @@ class ActorCriticNet(Whole):
         super().__init__()
         self.optimizers = ("agent",) if net.shared else ("actor", "critic")
         """Names of the optimizers that step this net."""
-        gain = net.init_std if net.critic_init_std is None else net.critic_init_std
-        self.actor = Policy(net.part("actor"), env, pdtype, (1,) if net.shared else (), gain)
-        self.critic = None if net.shared else Net(net.part("critic"), env.net_shape, [1])
+        actor, critic = net.part("actor"), net.part("critic")
+        self.actor = Policy(actor, env, pdtype, (1,) if net.shared else (), critic.init_std)
+        self.critic = None if net.shared else Net(critic, env.net_shape, [1])
         self.mask_size = env.mask_size
         if self.critic is not None and isinstance(self.critic.body, RecurrentNet):
             self.critic.body.offset = self.actor.net.body.state_size

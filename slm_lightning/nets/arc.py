@@ -25,7 +25,6 @@ from slm_lightning.spec.wording import shown
 ARCS = ("arc", "actor_arc", "critic_arc")
 MISSING = "missing; expected the modules and graph of the net"
 NORM = re.compile("Batch(Norm|Renorm)")
-RANDOM = re.compile("Dropout|RReLU")
 
 
 class TorchArcNet(nn.Module):
@@ -73,8 +72,8 @@ class TorchArcNet(nn.Module):
             return next((layer.path for layer in self._layers() if NORM.search(layer.name)), "")
 
         @property
-        def training_only(self) -> str:
-            return next((layer.path for layer in self._layers() if RANDOM.search(layer.name)), "")
+        def dropout(self) -> str:
+            return next((layer.path for layer in self._layers() if "Dropout" in layer.name), "")
 
         def _layers(self) -> Iterator[Layer]:
             """Every layer of the arcs, with its path within this section; none of a wrong arc."""

@@ -81,10 +81,15 @@ def _schedules(parts: Parts) -> Iterator[Problem]:
 
 
 def _entropy_anneal(parts: Parts) -> Iterator[Problem]:
-    anneal = dict(parts.algorithm or ()).get("entropy_anneal")
-    if anneal and anneal.end_ratio not in (None, anneal.start_ratio) and not anneal.frames:
-        path = "agent.algorithm.entropy_anneal.frames"
-        yield Problem(path, f"missing; from start_ratio, {anneal.start_ratio}, to end_ratio takes some")
+    keys = dict(parts.algorithm or ())
+    anneal = keys.get("entropy_anneal")
+    if not anneal or keys["target_entropy"] != "auto" or keys["fixed_alpha"] is not None:
+        return
+    if anneal.end_ratio not in (None, anneal.start_ratio) and not anneal.frames:
+        yield Problem(
+            "agent.algorithm.entropy_anneal.frames",
+            f"expected more than 0 from start_ratio, {anneal.start_ratio}, to end_ratio",
+        )
 
 
 def _exploration(parts: Parts) -> Iterator[Problem]:
@@ -131,15 +136,17 @@ def _batch_norm(parts: Parts) -> Iterator[Problem]:
             yield Problem("agent.memory.batch_size", message)
 
 
-def _training_only(parts: Parts) -> Iterator[Problem]:
+def _dropout(parts: Parts) -> Iterator[Problem]:
     algorithm = parts.algorithm
-    if not algorithm or not parts.registry.algorithms[algorithm.name].on_policy:
+    if not algorithm or not algorithm.learns:
+        return
+    if not parts.registry.algorithms[algorithm.name].on_policy:
         return
     for path, net in parts.nets:
-        if net.training_only:
+        if net.dropout:
             yield Problem(
-                f"{path}.{net.training_only}",
-                f"is random where a policy learns and not where it acts, so"
+                f"{path}.{net.dropout}",
+                f"makes the policy that learns another than the one that acts, so"
                 f" {algorithm.name} (agent.algorithm.name) never uses it",
             )
 
@@ -302,7 +309,7 @@ TAKEN = {
 """Arguments of environments that a spec does not give, and what to do instead."""
 
 CHECKS = (
-    *(_schedules, _entropy_anneal, _exploration, _batch_norm, _training_only, _recurrent, _memory),
+    *(_schedules, _entropy_anneal, _exploration, _batch_norm, _dropout, _recurrent, _memory),
     *(_env, _distributed, _compile, _nets, _critic_net, _sizes),
     _search,
 )

@@ -101,9 +101,9 @@ class NetParams(SpecModel):
         return ""
 
     @property
-    def training_only(self) -> str:
-        """The key that makes the net random while it learns; empty where none does."""
-        return "hid_layers_activation" if self.hid_layers_activation.lower() == "rrelu" else ""
+    def dropout(self) -> str:
+        """The key that is a layer of dropout; empty where none is."""
+        return ""
 
     def problems(self, path: str) -> Iterator[Problem]:
         """What no single key of this section, which stands at ``path``, can tell."""
@@ -311,7 +311,8 @@ class AgentSpec(SpecModel):
     memory: MemoryParams
     net: NetParams
     critic_net: NetParams | None = None
-    """Net of the critics, where they are apart from the actor; null takes ``net``."""
+    """Net of the critics, where they are apart from the actor; null takes ``net``, as the loss and the
+    targets do in any case."""
 
 
 class Spec(SpecModel):

@@ -16,9 +16,6 @@ from slm_lightning.spec.sections import Sections
 from slm_lightning.spec.slm_lab import GONE, as_meant
 from slm_lightning.spec.wording import listed
 
-OF_TARGETS = ("update_type", "update_frequency", "polyak_coef")
-"""Keys of ``agent.net`` that ``agent.critic_net`` takes over unless it has them."""
-
 
 def resolve(raw: RawSpec, registry: Registry) -> Spec:
     """The spec with every default filled in. Raises SpecError with all problems, each by its path."""
@@ -61,8 +58,6 @@ def resolve(raw: RawSpec, registry: Registry) -> Spec:
     problems = sections.problems + check(parts)
     if problems:
         raise SpecError(problems)
-    if parts.net and parts.critic_net:
-        parts.critic_net = _with_keys_of(parts.net, parts.critic_net)
     agent = {
         "name": label,
         "algorithm": parts.algorithm,
@@ -73,12 +68,6 @@ def resolve(raw: RawSpec, registry: Registry) -> Spec:
     return Spec.model_validate(
         {"name": raw.name, "agent": agent, "env": parts.env, "meta": parts.meta, "search": parts.search}
     )
-
-
-def _with_keys_of(net: NetParams, critic_net: NetParams) -> NetParams:
-    """``critic_net`` with what ``net`` says of targets, where it says nothing itself."""
-    left_out = [key for key in OF_TARGETS if key not in critic_net.model_fields_set]
-    return critic_net.model_copy(update={key: getattr(net, key) for key in left_out})
 
 
 def _fits(sections: Sections, registry: Registry) -> bool:

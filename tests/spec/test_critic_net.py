@@ -39,14 +39,13 @@ def test_it_is_resolved_like_a_net_and_resolves_again():
     check(spec)
 
 
-def test_its_targets_follow_as_those_of_the_net_unless_it_says_otherwise():
+@pytest.mark.parametrize("name", ["SoftActorCritic", "TD3"])
+def test_its_targets_follow_as_the_net_says(name):
     polyak = {"update_type": "polyak", "polyak_coef": 0.01}
-    sac = set_at(set_at(CROSSQ, "agent.algorithm.name", "SoftActorCritic"), "agent.net", MLP | polyak)
-    critic = dict(resolved(sac).agent.critic_net)
-    assert (critic["update_type"], critic["polyak_coef"]) == ("polyak", 0.01)
-    own = set_at(sac, "agent.critic_net.polyak_coef", 0.02)
-    assert dict(resolved(own).agent.critic_net)["polyak_coef"] == 0.02
-    assert resolve_dict(resolved(own).to_dict(), REGISTRY) == resolved(own)
+    data = set_at(set_at(CROSSQ, "agent.algorithm.name", name), "agent.net", MLP | polyak)
+    spec = resolved(set_at(data, "env.name", "Pendulum-v1"))
+    agent = REGISTRY.algorithms[name].build(spec.agent, check(spec).info)
+    assert [target.params.tau for target in agent.targets()] == [0.01] * len(agent.targets())
 
 
 def test_without_it_the_critics_are_of_the_net():

@@ -117,6 +117,8 @@ def test_td3_does_not_read_how_other_policies_explore():
     td3 = load_spec("specs/td3/pendulum.json", overrides={"agent.algorithm.action_policy": "random"})
     (note,) = notes(td3, resolve(td3, REGISTRY))
     assert note == "agent.algorithm.action_policy is not read: TD3 explores by explore_noise"
+    again = load_spec({"td3": resolve(td3, REGISTRY).to_dict()})
+    assert notes(again, resolve(again, REGISTRY)) == []
 
 
 def test_a_spec_written_for_this_lab_is_told_only_what_is_not_read():
