@@ -18,7 +18,6 @@ range, and so are σ, σ̃ and c.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -48,12 +47,6 @@ class TD3(OffPolicyActorCritic):
     """A deterministic policy, which explores by Gaussian noise."""
 
     class Params(OffPolicyActorCritic.Params):
-        unread: ClassVar[dict[str, str]] = {
-            "action_pdtype": "the policy is deterministic",
-            "action_policy": "TD3 explores by explore_noise",
-            "explore_var_spec": "TD3 explores by explore_noise",
-        }
-
         policy_delay: Count = 2
         """d: updates of the critics for each one of the policy and the targets."""
         explore_noise: NonNegative = 0.1

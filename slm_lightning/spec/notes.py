@@ -53,7 +53,7 @@ def _unread(given: dict[str, Any], section: SpecModel, path: str = "") -> Iterat
     for key, value in given.items():
         where, inner = dotted(path, key), getattr(section, key, None) if key in own else None
         reason = section.unread.get(key) or ("" if key in own else f"{whose} has no such key")
-        if reason and value is not None and value is not False and value != inner:
+        if reason and value is not None and value is not False:
             yield f"{where} is not read: {reason}"
         elif isinstance(inner, SpecModel) and isinstance(value, dict):
             yield from _unread(value, inner, where)

@@ -76,8 +76,6 @@ def is_read(spec: Spec, path: str) -> bool:
     for key in path.split("."):
         if not isinstance(section, SpecModel) or key in (section.model_extra or {}):
             return True
-        if key in section.unread:
-            return False
         if key not in type(section).model_fields:
             return section.model_config.get("extra") == "allow"
         section = getattr(section, key)

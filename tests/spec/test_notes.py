@@ -113,14 +113,6 @@ def test_n_step_returns_of_episodes():
     assert note.startswith("agent.algorithm.num_step_returns") and "episodes" in note
 
 
-def test_td3_does_not_read_how_other_policies_explore():
-    td3 = load_spec("specs/td3/pendulum.json", overrides={"agent.algorithm.action_policy": "random"})
-    (note,) = notes(td3, resolve(td3, REGISTRY))
-    assert note == "agent.algorithm.action_policy is not read: TD3 explores by explore_noise"
-    again = load_spec({"td3": resolve(td3, REGISTRY).to_dict()})
-    assert notes(again, resolve(again, REGISTRY)) == []
-
-
 def test_a_spec_written_for_this_lab_is_told_only_what_is_not_read():
     data = set_at(set_at(PPO, "env.max_t", 500), "agent.net.normalize", True)
     assert len(notes_of(data)) == 2

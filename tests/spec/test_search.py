@@ -16,7 +16,7 @@ from slm_lightning.spec.model import Spec
 from slm_lightning.spec.notes import notes
 from slm_lightning.spec.resolve import resolve, resolve_dict
 from slm_lightning.spec.schema import json_schema
-from slm_lightning.spec.search import check_search, searched, unread
+from slm_lightning.spec.search import check_search, searched
 from slm_lightning.spec.search_params import PRUNERS, SAMPLERS, SearchParams
 from slm_lightning.spec.search_values import check_values
 from slm_lightning.spec.space import Space, base_of
@@ -132,13 +132,6 @@ class TestUnread:
         search = GAMMA | {"agent.net.cell_type__choice__if__env.num_envs=4": ["GRU"]}
         search |= {"env.num_envs__choice": [4, 8]}
         assert searched(*read(search, native=False))[0].search == search
-
-    def test_a_key_that_an_algorithm_leaves_unread_is_not_drawn(self):
-        policy = {"agent.algorithm.action_policy__choice": ["default", "random"]}
-        sigma = {"agent.algorithm.explore_noise__uniform": [0.05, 0.2]}
-        raw = load_spec("specs/td3/pendulum.json", overrides={"search": policy | sigma})
-        spec = resolve(raw, REGISTRY)
-        assert [d.key for d in unread(spec)] == list(policy)
 
 
 class TestCheck:
