@@ -30,8 +30,7 @@ class OffPolicyActorCritic(Agent, ABC):
     update; targets that are copies are replaced between rounds.
 
     Args: ``critic_net``: the section that describes the critics; their loss and their targets are those
-    of ``net``. ``start``: frames of random actions,
-    each worker's own.
+    of ``net``. ``start``: frames of random actions, each worker's own.
     """
 
     class Params(ReplayAlgorithmParams):
