@@ -35,7 +35,7 @@ def notes(raw: RawSpec, spec: Spec) -> list[str]:
     """One sentence for each key of ``raw`` that nothing reads, and for each that SLM Lab ignored or
     misread; of the latter there are none for a spec written for this lab, resolved ones included."""
     if raw.native:
-        return list(_unread(raw.data, spec))
+        return [*_unread(raw.data, spec), *_gae(spec)]
     data, readings = as_meant(raw.data)
     twice = (f"{path} stands there twice; the last one counts" for path in raw.repeated)
     said = [*twice, *readings, *_unread(data, spec), *(note for rule in RULES for note in rule(spec))]
@@ -53,10 +53,16 @@ def _unread(given: dict[str, Any], section: SpecModel, path: str = "") -> Iterat
     for key, value in given.items():
         where, inner = dotted(path, key), getattr(section, key, None) if key in own else None
         reason = section.unread.get(key) or ("" if key in own else f"{whose} has no such key")
-        if reason and value is not None and value is not False:
+        said = value is not None and value is not False and value != _default(section, key)
+        if reason and said:
             yield f"{where} is not read: {reason}"
         elif isinstance(inner, SpecModel) and isinstance(value, dict):
             yield from _unread(value, inner, where)
+
+
+def _default(section: SpecModel, key: str) -> Any:
+    field = type(section).model_fields.get(key)
+    return field.default if field else None
 
 
 def _max_t(spec: Spec) -> Iterator[str]:
@@ -152,6 +158,15 @@ def _n_step_episodes(spec: Spec) -> Iterator[str]:
         yield (
             f"agent.algorithm.num_step_returns: with OnPolicyReplay it counts episodes, {n} for each"
             f" update, with their full returns; SLM Lab left all but the first {n} returns 0"
+        )
+
+
+def _gae(spec: Spec) -> Iterator[str]:
+    algorithm = dict(spec.agent.algorithm)
+    if algorithm.get("lam") is not None and algorithm.get("num_step_returns") is not None:
+        yield (
+            "agent.algorithm.num_step_returns is not read: agent.algorithm.lam asks for GAE; without it"
+            " returns are of n steps"
         )
 
 
@@ -258,6 +273,7 @@ def _search(spec: Spec) -> Iterator[str]:
 
 RULES = (
     _search,
+    _gae,
     _algorithm,
     _workers,
     _exploration,

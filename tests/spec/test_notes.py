@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from slm_lightning.registry import REGISTRY
@@ -10,6 +12,7 @@ from slm_lightning.spec.notes import notes
 from slm_lightning.spec.resolve import resolve
 from tests.spec.conftest import A2C_ALGORITHM, PPO, set_at
 
+SPECS = Path(__file__).parents[2] / "specs"
 A2C = set_at(set_at(PPO, "agent.algorithm", A2C_ALGORITHM), "env.num_envs", 1)
 
 
@@ -111,6 +114,25 @@ def test_n_step_returns_of_episodes():
     assert notes_of(A2C) == []
     (note,) = notes_of(set_at(A2C, "agent.memory.name", "OnPolicyReplay"))
     assert note.startswith("agent.algorithm.num_step_returns") and "episodes" in note
+
+
+def test_n_step_returns_beside_gae():
+    data = set_at(A2C, "agent.algorithm.lam", 0.95)
+    said = "agent.algorithm.num_step_returns is not read: agent.algorithm.lam asks for GAE"
+    for spec in (data, set_at(data, "meta.seed", 1)):
+        (note,) = notes_of(spec)
+        assert note.startswith(said)
+    assert notes_of(set_at(data, "agent.algorithm.num_step_returns", None)) == []
+
+
+def test_td3_explores_by_its_noise_alone():
+    raw = load_spec(SPECS / "td3" / "pendulum.json")
+    resolved = resolve(raw, REGISTRY).to_dict()
+    resolved["agent"]["algorithm"]["action_policy"] = "default"
+    assert notes_of(resolved) == []
+    resolved["agent"]["algorithm"]["action_policy"] = "random"
+    (note,) = notes_of(resolved)
+    assert note == "agent.algorithm.action_policy is not read: TD3 explores by explore_noise"
 
 
 def test_a_spec_written_for_this_lab_is_told_only_what_is_not_read():
