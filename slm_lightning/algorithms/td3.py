@@ -18,7 +18,6 @@ range, and so are σ, σ̃ and c.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -48,10 +47,6 @@ class TD3(OffPolicyActorCritic):
     """A deterministic policy, which explores by Gaussian noise."""
 
     class Params(OffPolicyActorCritic.Params):
-        unread: ClassVar[dict[str, str]] = dict.fromkeys(
-            ("action_pdtype", "action_policy", "explore_var_spec"), "TD3 explores by explore_noise"
-        )
-
         policy_delay: Count = 2
         """d: updates of the critics for each one of the policy and the targets."""
         explore_noise: NonNegative = 0.1

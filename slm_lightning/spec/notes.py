@@ -35,7 +35,7 @@ def notes(raw: RawSpec, spec: Spec) -> list[str]:
     """One sentence for each key of ``raw`` that nothing reads, and for each that SLM Lab ignored or
     misread; of the latter there are none for a spec written for this lab, resolved ones included."""
     if raw.native:
-        return [*_unread(raw.data, spec), *_gae(spec)]
+        return [*_unread(raw.data, spec), *_overruled(spec)]
     data, readings = as_meant(raw.data)
     twice = (f"{path} stands there twice; the last one counts" for path in raw.repeated)
     said = [*twice, *readings, *_unread(data, spec), *(note for rule in RULES for note in rule(spec))]
@@ -53,16 +53,10 @@ def _unread(given: dict[str, Any], section: SpecModel, path: str = "") -> Iterat
     for key, value in given.items():
         where, inner = dotted(path, key), getattr(section, key, None) if key in own else None
         reason = section.unread.get(key) or ("" if key in own else f"{whose} has no such key")
-        said = value is not None and value is not False and value != _default(section, key)
-        if reason and said:
+        if reason and value is not None and value is not False:
             yield f"{where} is not read: {reason}"
         elif isinstance(inner, SpecModel) and isinstance(value, dict):
             yield from _unread(value, inner, where)
-
-
-def _default(section: SpecModel, key: str) -> Any:
-    field = type(section).model_fields.get(key)
-    return field.default if field else None
 
 
 def _max_t(spec: Spec) -> Iterator[str]:
@@ -161,13 +155,19 @@ def _n_step_episodes(spec: Spec) -> Iterator[str]:
         )
 
 
-def _gae(spec: Spec) -> Iterator[str]:
-    algorithm = dict(spec.agent.algorithm)
-    if algorithm.get("lam") is not None and algorithm.get("num_step_returns") is not None:
+def _overruled(spec: Spec) -> Iterator[str]:
+    """Keys that make no difference beside another."""
+    algorithm = spec.agent.algorithm
+    keys = dict(algorithm)
+    if keys.get("lam") is not None and keys.get("num_step_returns") is not None:
         yield (
             "agent.algorithm.num_step_returns is not read: agent.algorithm.lam asks for GAE; without it"
             " returns are of n steps"
         )
+    if algorithm.name == "TD3":
+        for key in ("action_pdtype", "action_policy", "explore_var_spec"):
+            if keys[key] != type(algorithm).model_fields[key].default:
+                yield f"agent.algorithm.{key} is not read: TD3 explores by explore_noise"
 
 
 def _recurrent(spec: Spec) -> Iterator[str]:
@@ -273,7 +273,7 @@ def _search(spec: Spec) -> Iterator[str]:
 
 RULES = (
     _search,
-    _gae,
+    _overruled,
     _algorithm,
     _workers,
     _exploration,
