@@ -30,6 +30,14 @@ RETURNS = {
     "total_reward_ma": "training return, moving average over 100 checkpoints",
     "eval/return": "evaluation return of the greedy policy",
 }
+RETURN_AXIS = {
+    "exponentformat": "SI",
+    "minexponent": 4,
+    "automargin": True,
+    "title_standoff": 8,
+}
+"""Of an axis of returns: 8000, 12,000 and 150k, where those of metrics have exponents; its title is
+clear of them."""
 METRICS = [
     *("loss", "policy_loss", "value_loss", "entropy", "kl", "clip_fraction", "explained_variance"),
     *("grad_norm", "lr", "entropy_coef", "clip_eps", "explore_var", "fps"),
@@ -122,7 +130,7 @@ def trial_graph(
     if early:
         fig.add_trace(_ends(early, column))
     fig.update_xaxes(title="frames")
-    fig.update_yaxes(title=column)
+    fig.update_yaxes(title=column, **RETURN_AXIS)
     if sessions:
         fig.update_xaxes(range=[0, curve["frame"].max()])
         fig.update_yaxes(range=_range_of_trial(curve, sessions, column))
@@ -200,7 +208,7 @@ def _panels(metrics: list[str]) -> go.Figure:
     fig.update_layout(template=TEMPLATE, height=area + MARGIN["t"] + MARGIN["b"])
     fig.update_annotations(font={"size": 12, "color": INK})
     fig.update_xaxes(matches="x")
-    fig.update_yaxes(title="return", row=1, col=1)
+    fig.update_yaxes(title="return", **RETURN_AXIS, row=1, col=1)
     for i in range(len(metrics)):
         row, col = _cell(i)
         fig.update_yaxes(nticks=4, tickfont={"size": 11}, row=row, col=col)

@@ -57,7 +57,7 @@ def multi_trial_graph(
     low = max(np.nanmin([*means, *ends]), min(means) - width)
     high = min(np.nanmax([*means, *ends]), max(means) + width)
     room = 0.06 * float(high - low) or 1.0
-    fig.update_yaxes(title="total_reward_ma", range=[low - room, high + room])
+    fig.update_yaxes(title="total_reward_ma", range=[low - room, high + room], **graphs.RETURN_AXIS)
     fig.update_xaxes(title="frames", rangemode="tozero")
     side = {"orientation": "v", "x": 1.01, "y": 1, "yanchor": "top"}
     fig.update_layout(legend=side, margin=graphs.MARGIN | {"r": 150, "t": 75})
