@@ -54,7 +54,8 @@ def learning_curves(comparison: Comparison) -> go.Figure:
             seen.add(name)
         for layer in layers:
             fig.add_traces(layer, rows=row, cols=1)
-        fig.update_yaxes(title=column, range=_range(group, column), row=row, col=1)
+        axis = graphs.RETURN_AXIS if column in graphs.RETURNS else {}
+        fig.update_yaxes(title=column, range=_range(group, column), **axis, row=row, col=1)
     return fig.update_xaxes(title="frames", rangemode="tozero")
 
 
